@@ -1,0 +1,1 @@
+"""Activities: contracts that workflows import, and the two sides' implementations."""

@@ -1,0 +1,47 @@
+"""The activities by name, argument and result: all that a workflow knows of them.
+
+An implementation registers under ``contract.name`` and takes and returns the contract's types.
+"""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rap.egress import Acknowledged, JobOutcome
+from rap.messages import DiscardOrder, TerminateOrder
+from rap.models import (
+    CreateRequest,
+    JobDefinition,
+    ProjectAnswer,
+    ResolveAnswer,
+    ResolveRequest,
+)
+from rap.rows import BackendUpdate, IntentSettlement, JobChanges
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Contract(Generic[Argument, Result]):
+    """One activity: its registered name and its types."""
+
+    name: str
+    argument: type[Argument]
+    result: type[Result]
+
+
+# Controller queue.
+LOAD_PROJECT = Contract("load_project", CreateRequest, ProjectAnswer)
+RESOLVE_REUSABLE_ACTIONS = Contract("resolve_reusable_actions", ResolveRequest, ResolveAnswer)
+
+# Local activities of the controller: the only writers of the read model.
+RECORD_JOBS = Contract("record_jobs", JobChanges, Acknowledged)
+RECORD_BACKEND = Contract("record_backend", BackendUpdate, Acknowledged)
+SETTLE_INTENT = Contract("settle_intent", IntentSettlement, Acknowledged)
+
+# Agent host queue.
+RUN_JOB = Contract("run_job", JobDefinition, JobOutcome)
+
+# Agent control queue.
+TERMINATE_JOB = Contract("terminate_job", TerminateOrder, Acknowledged)
+DISCARD_JOB = Contract("discard_job", DiscardOrder, Acknowledged)

@@ -1,0 +1,234 @@
+"""What workflows say to each other, and what the API and operators say to them.
+
+One argument and one result per signal and update. Each message may arrive twice or late; each
+handler is idempotent.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from rap.egress import JobOutcome
+from rap.models import JobDefinition, JobLimits, JobSpec, Model
+from rap.rows import BackendRow, IntentState
+from rap.status import State
+
+# --- API and CLI to WorkspaceWorkflow ---
+
+
+class CreateOutcome(StrEnum):
+    """What became of a create request (rap-api.md A6.2)."""
+
+    CREATED = "created"
+    NO_CHANGE = "no_change"
+    INCONSISTENT = "inconsistent"
+    NOTHING_TO_DO = "nothing_to_do"
+    REFUSED = "refused"
+
+
+class CreateAnswer(Model):
+    """The answer to a create request."""
+
+    outcome: CreateOutcome
+    count: int = 0
+    details: str = ""
+
+
+class CancelRequest(Model):
+    """Cancel some actions of a RAP (rap-api.md A7)."""
+
+    rap_id: str
+    actions: tuple[str, ...]
+    at: float
+    """When the client asked; becomes ``completed_at`` of the cancelled jobs."""
+    by: str = ""
+
+
+class CancelAnswer(Model):
+    """How many jobs the cancel reached; the rest of its answer is known to the API already."""
+
+    cancelled: int
+
+
+class SettleRequest(Model):
+    """Ask what became of a create whose answer was lost; unknown ones become refused."""
+
+    rap_id: str
+
+
+class SettleAnswer(Model):
+    """What became of it."""
+
+    state: IntentState
+
+
+# --- WorkspaceWorkflow and RapWorkflow ---
+
+
+class RapStart(Model):
+    """The argument of a ``RapWorkflow``."""
+
+    rap_id: str
+    backend: str
+    workspace: str
+    jobs: tuple[JobSpec, ...]
+    """Dependencies before the jobs that need them."""
+    limits: JobLimits = JobLimits()
+    image_registry: str
+    job_env: dict[str, str] = Field(default_factory=dict)
+    awaited: dict[str, State] = Field(default_factory=dict)
+    """Last known state of the awaited jobs of other RAPs."""
+
+
+class CancelOrder(Model):
+    """Tell a RAP to cancel some of its jobs."""
+
+    job_ids: tuple[str, ...]
+    at: float
+    by: str = ""
+
+
+class JobsFinished(Model):
+    """A RAP tells the workspace, and the workspace the RAPs that wait."""
+
+    rap_id: str
+    states: dict[str, State]
+    """Job id to final state."""
+    rap_done: bool = False
+    """Set in the last notice of a RAP."""
+
+
+# --- RapWorkflow and BackendWorkflow ---
+
+
+class SlotRequest(Model):
+    """A job that is ready to run asks for a worker slot."""
+
+    job_id: str
+    workspace: str
+    requires_db: bool
+    weight: float = 1.0
+    created_at: int
+    position: int = 0
+    """Place in its RAP: the tie-break among jobs of one second."""
+    attempt: int
+
+
+class SlotDelta(Model):
+    """Everything about slots that became due in one workflow task of a RAP."""
+
+    rap_id: str
+    requests: tuple[SlotRequest, ...] = ()
+    releases: tuple[str, ...] = ()
+    """Job ids that run no more, or wait no more."""
+
+
+class SlotGrant(Model):
+    """A job may run, and where."""
+
+    job_id: str
+    attempt: int
+    host: str
+
+
+class SlotGrants(Model):
+    """All slots granted to one RAP in one workflow task of the backend."""
+
+    grants: tuple[SlotGrant, ...]
+
+
+# --- JobWorkflow ---
+
+
+class StopReason(StrEnum):
+    """Why a running job is stopped."""
+
+    CANCELLED = "cancelled"
+    MAINTENANCE = "maintenance"
+    REBOOT = "reboot"
+    HOST_LOST = "host_lost"
+    KILLED_BY_ADMIN = "killed_by_admin"
+
+    @property
+    def requeues(self) -> bool:
+        """Whether the job goes back to waiting instead of ending."""
+        return self in (StopReason.MAINTENANCE, StopReason.REBOOT, StopReason.HOST_LOST)
+
+
+class StopOrder(Model):
+    """Stop the running attempt of a job."""
+
+    reason: StopReason
+    by: str = ""
+
+
+class JobAttempt(Model):
+    """The argument of a ``JobWorkflow``."""
+
+    definition: JobDefinition
+    attempt: int
+    host: str
+
+
+class AttemptResult(Model):
+    """The result of a ``JobWorkflow``."""
+
+    outcome: JobOutcome | None = None
+    stopped: StopReason | None = None
+
+
+# --- BackendWorkflow ---
+
+
+class BackendLimits(Model):
+    """The capacity of a backend (controller.md 14.2)."""
+
+    max_workers: float
+    max_db_workers: float
+
+
+class BackendStart(Model):
+    """The argument of a ``BackendWorkflow``; its state when it continues as new."""
+
+    slug: str
+    limits: BackendLimits
+    row: BackendRow | None = None
+    reserved: dict[str, SlotRequest] = Field(default_factory=dict)
+    """The request behind each job that holds a slot or waits for one."""
+
+
+class Switch(Model):
+    """An operator's switch: pause, or manual database maintenance."""
+
+    on: bool
+    by: str = ""
+    why: str = ""
+
+
+class DatabaseMode(Model):
+    """What a periodic check found out about the database."""
+
+    maintenance: bool
+
+
+class RebootOrder(Model):
+    """Pause the backend and send its running jobs back to waiting (controller.md 12.5)."""
+
+    by: str = ""
+    why: str = ""
+
+
+# --- activities of the agent's control queue ---
+
+
+class TerminateOrder(Model):
+    """Stop the container of a job at once, whatever else the host is doing."""
+
+    job_id: str
+    task_id: str
+
+
+class DiscardOrder(Model):
+    """Make sure that nothing of a stopped attempt is left over on its host."""
+
+    definition: JobDefinition

@@ -1,0 +1,204 @@
+"""The frozen models that cross a boundary between processes.
+
+They are part of Temporal histories, so they only ever grow: a new field needs a default, and a
+field is never renamed. What may leave a backend is in :mod:`rap.egress`; the messages between
+workflows are in :mod:`rap.messages`; the rows of the read model are in :mod:`rap.rows`.
+
+Times are seconds since the epoch in UTC; whole ones where the wire shows whole ones.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+RUN_ALL = "run_all"
+"""The magic action name for "every action of the project" (controller.md 6)."""
+
+DEFAULT_DATABASE = "default"
+
+
+class Model(BaseModel):
+    """Base of every model that is stored in a history: frozen, and tolerant of newer fields."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class PrivacyLevel(StrEnum):
+    """How sensitive an output is; decides who may read it (controller.md 6.2)."""
+
+    HIGHLY_SENSITIVE = "highly_sensitive"
+    MODERATELY_SENSITIVE = "moderately_sensitive"
+    MINIMALLY_SENSITIVE = "minimally_sensitive"
+
+
+class CreateRequest(Model):
+    """A request to run actions of a study: a RAP (controller.md 5.1)."""
+
+    rap_id: str
+    backend: str
+    workspace: str
+    repo_url: str
+    branch: str
+    commit: str
+    database_name: str = DEFAULT_DATABASE
+    requested_actions: tuple[str, ...]
+    codelists_ok: bool = True
+    force_run_dependencies: bool = False
+    created_by: str = ""
+    project: str = ""
+    orgs: tuple[str, ...] = ()
+    analysis_scope: dict[str, Any] = Field(default_factory=dict)
+
+
+class Study(Model):
+    """The study a job belongs to; for a reusable action not the code that runs."""
+
+    git_repo_url: str
+    commit: str
+    branch: str
+
+
+class ProjectAction(Model):
+    """One action of a ``project.yaml``, normalised (controller.md 6.4)."""
+
+    name: str
+    run_command: str
+    """Shell text, words requoted, ``--config '<json>'`` appended when the action has a config."""
+    needs: tuple[str, ...] = ()
+    outputs: dict[PrivacyLevel, dict[str, str]]
+    """Per privacy level: output name to glob pattern; only the levels in the file."""
+    requires_db: bool = False
+
+
+class JobLimits(Model):
+    """What a job of a backend may use, and what may reach level 4 (controller.md 14.2, 14.3)."""
+
+    cpu_count: float = 2.0
+    memory_limit: str = "4G"
+    level4_max_filesize: int = 16 * 1024 * 1024
+    """Bytes."""
+    level4_max_csv_rows: int = 5000
+    level4_file_types: tuple[str, ...] = (
+        ".csv",
+        ".html",
+        ".jpeg",
+        ".jpg",
+        ".json",
+        ".log",
+        ".md",
+        ".png",
+        ".svg",
+        ".svgz",
+        ".txt",
+    )
+
+
+class Project(Model):
+    """A valid project file, with what the controller's configuration adds to its jobs."""
+
+    actions: tuple[ProjectAction, ...]
+    """In the order of the file."""
+    limits: JobLimits = JobLimits()
+    image_registry: str = "ghcr.io/opensafely-core"
+    job_env: dict[str, str] = Field(default_factory=dict)
+    """Extra variables for database jobs of the workspace; never secrets (controller.md 10.3)."""
+
+
+class RefusalKind(StrEnum):
+    """Why a request was refused; who has to mend it."""
+
+    REQUEST = "request"
+    REPOSITORY = "repository"
+    GIT = "git"
+    PROJECT = "project"
+    REUSABLE_ACTION = "reusable_action"
+    CODELISTS = "codelists"
+
+
+class Refusal(Model):
+    """A request that cannot be carried out, with the exact sentence for the client."""
+
+    kind: RefusalKind
+    message: str
+
+
+class ProjectAnswer(Model):
+    """What became of reading a project: exactly one of the two is set."""
+
+    project: Project | None = None
+    refusal: Refusal | None = None
+
+
+class JobSpec(Model):
+    """A planned job: everything about it that never changes (controller.md 2.1)."""
+
+    id: str
+    rap_id: str
+    action: str
+    backend: str
+    workspace: str
+    study: Study
+    run_command: str
+    requires_db: bool
+    database_name: str = DEFAULT_DATABASE
+    requires_outputs_from: tuple[str, ...] = ()
+    wait_for_job_ids: tuple[str, ...] = ()
+    input_job_ids: tuple[str, ...] = ()
+    """The job whose outputs each need is met by, in the order of the needs."""
+    outputs: dict[PrivacyLevel, dict[str, str]]
+    action_repo_url: str | None = None
+    action_commit: str | None = None
+    user: str = ""
+    project: str = ""
+    orgs: tuple[str, ...] = ()
+    analysis_scope: dict[str, Any] = Field(default_factory=dict)
+    created_at: int
+    weight: float = 1.0
+    trace_context: dict[str, str] = Field(default_factory=dict)
+
+
+class ResolveRequest(Model):
+    """The new jobs of a request, whose reusable actions are to be resolved (controller.md 7)."""
+
+    jobs: tuple[JobSpec, ...]
+
+
+class ResolveAnswer(Model):
+    """The jobs with their commands rewritten, or why one of them cannot run."""
+
+    jobs: tuple[JobSpec, ...] = ()
+    refusal: Refusal | None = None
+
+
+class JobDefinition(Model):
+    """One attempt at a job, as handed to the agent (controller.md 10.2, agent.md 2.4)."""
+
+    id: str
+    rap_id: str
+    task_id: str = ""
+    repo_url: str
+    commit: str
+    study: Study
+    workspace: str
+    action: str
+    created_at: int
+    image: str
+    """Full name with registry and tag."""
+    image_sha: str | None = None
+    """Content digest ``sha256:…``; ``None``: whatever the tag names on the host."""
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = Field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
+    input_job_ids: tuple[str, ...] = ()
+    output_spec: dict[str, PrivacyLevel] = Field(default_factory=dict)
+    """Glob pattern to privacy level."""
+    allow_database_access: bool = False
+    database_name: str | None = None
+    cpu_count: float | None = None
+    memory_limit: str | None = None
+    level4_max_filesize: int = 16 * 1024 * 1024
+    level4_max_csv_rows: int = 5000
+    level4_file_types: tuple[str, ...] = (".csv",)
+    user: str | None = None
+    backend: str = ""

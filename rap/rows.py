@@ -1,0 +1,158 @@
+"""The rows of the read model, as workflows hand them over (architecture.md 2.5).
+
+Every row carries a version, so that a repeated or late write never moves it backwards.
+"""
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from rap.egress import AgentReport, Metrics
+from rap.models import Model
+from rap.status import StatusCode
+
+
+class IntentState(StrEnum):
+    """What became of an announced create."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+
+
+class Intent(Model):
+    """A create that the API is about to send, or has sent."""
+
+    rap_id: str
+    backend: str
+    workspace: str
+    repo_url: str
+    commit: str
+    state: IntentState = IntentState.PENDING
+    created_at: float
+
+
+class JobRow(Model):
+    """A job as readers know it, when it is created."""
+
+    id: str
+    rap_id: str
+    position: int
+    """Place in its RAP, dependencies first."""
+    backend: str
+    workspace: str
+    repo_url: str
+    commit: str
+    action: str
+    run_command: str
+    requires_db: bool
+    user: str = ""
+    project: str = ""
+    weight: float = 1.0
+    created_at: int
+    trace_context: dict[str, str] = Field(default_factory=dict)
+
+
+class JobChange(Model):
+    """A change of a job's status code.
+
+    The store works the times out of it by the rules of controller.md 4.1: ``started_at`` is set by
+    the first starting code and cleared by a reset code; ``completed_at`` is set by a final code.
+    """
+
+    job_id: str
+    attempt: int
+    code: StatusCode
+    message: str
+    at: float
+    completed_at: float | None = None
+    """Only where it differs from ``at``: for a cancelled job the time of the cancel call."""
+    metrics: Metrics | None = None
+
+
+class RapRows(Model):
+    """All jobs of one RAP: they appear in the read model together or not at all."""
+
+    rap_id: str
+    jobs: tuple[JobRow, ...]
+
+
+class JobChanges(Model):
+    """What changed in one workflow task, written in one transaction."""
+
+    created: RapRows | None = None
+    """Set with the first changes of a RAP; inserts the jobs that are not there yet."""
+    changes: tuple[JobChange, ...] = ()
+
+
+class IntentSettlement(Model):
+    """The end of an intent: what the workspace decided."""
+
+    rap_id: str
+    state: IntentState
+
+
+class MaintenanceType(StrEnum):
+    """Who switched database maintenance on."""
+
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+
+
+class QueueEntry(Model):
+    """A waiting job, in the order in which slots will be granted."""
+
+    job_id: str
+    rap_id: str
+    workspace: str
+    requires_db: bool
+    weight: float = 1.0
+    since: float
+
+
+class SlotEntry(Model):
+    """A job that holds a worker slot."""
+
+    job_id: str
+    rap_id: str
+    workspace: str
+    requires_db: bool
+    weight: float = 1.0
+    host: str
+    since: float
+
+
+class HoldUp(StrEnum):
+    """Why a backend grants no slots at all."""
+
+    NONE = ""
+    PAUSED = "paused"
+    NO_AGENT = "no_agent"
+
+
+class BackendRow(Model):
+    """A backend as readers know it."""
+
+    slug: str
+    version: int
+    """Rises with every write of the backend's workflow, also over continue-as-new."""
+    paused: bool = False
+    paused_since: float | None = None
+    maintenance: bool = False
+    maintenance_since: float | None = None
+    maintenance_type: MaintenanceType | None = None
+    max_workers: float = 0
+    max_db_workers: float = 0
+    hold_up: HoldUp = HoldUp.NONE
+    slots: tuple[SlotEntry, ...] = ()
+    queue: tuple[QueueEntry, ...] = ()
+    agents: tuple[AgentReport, ...] = ()
+    last_seen: float | None = None
+    updated_at: float
+
+
+class BackendUpdate(Model):
+    """One write of a backend's workflow: its own row, and the stages its agents reported."""
+
+    row: BackendRow
+    changes: tuple[JobChange, ...] = ()

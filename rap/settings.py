@@ -1,0 +1,206 @@
+"""Settings of each process, read from the environment at its start (controller.md 14, agent.md 16).
+
+The names are those that operators know. A blank value counts as unset. A process makes its
+settings once, in its ``__main__``, and passes them on; nothing reads the environment later, except
+the secrets of database jobs, which :mod:`worker_agent` reads at the moment of use.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from rap.errors import ConfigurationError
+from rap.messages import BackendLimits
+from rap.models import JobLimits
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+class CommonSettings(BaseSettings):
+    """What every process needs."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    backends: CommaList = ("test", "tpp", "emis", "ted")
+    workdir: Path = Path("workdir")
+    docker_registry: str = "ghcr.io/opensafely-core"
+    github_proxy_domain: str = "github-proxy.opensafely.org"
+    private_repo_access_token: str = Field(default="", repr=False)
+    allowed_github_orgs: CommaList = ("opensafely", "opensafely-actions")
+    allow_local_git_repos: bool = False
+    loglevel: str = "INFO"
+    version: str = "unknown"
+
+    @field_validator("backends", "allowed_github_orgs", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(item.strip() for item in value.split(",") if item.strip())
+        return value
+
+    @field_validator("workdir", mode="after")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.absolute()
+
+    @field_validator("allow_local_git_repos", mode="before")
+    @classmethod
+    def _only_true(cls, value: object) -> object:
+        # Only "true" in any capitals switches this on (controller.md 14.1).
+        return value.strip().lower() == "true" if isinstance(value, str) else value
+
+
+class RecordsSettings(BaseSettings):
+    """Where the read model is."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", frozen=True)
+
+    workdir: Path = Path("workdir")
+    rap_database_url: str = Field(default="", repr=False)
+    """SQLAlchemy URL; empty: ``records.sqlite`` in the work directory."""
+
+    @property
+    def url(self) -> str:
+        """The URL to connect to."""
+        return self.rap_database_url or f"sqlite:///{self.workdir.absolute() / 'records.sqlite'}"
+
+
+class ControllerSettings(CommonSettings):
+    """The controller worker."""
+
+    default_job_cpu_count: float = 2.0
+    default_job_memory_limit: str = "4G"
+    level4_max_filesize: int = 16 * 1024 * 1024
+    level4_max_csv_rows: int = 5000
+    workspace_ehrql_max_join_count: dict[str, Any] = Field(default_factory=dict)
+
+    def limits_of(self, backend: str, env: Mapping[str, str] = os.environ) -> BackendLimits:
+        """The worker limits of a backend, from ``<BACKEND>_MAX_WORKERS`` (controller.md 14.2)."""
+        prefix = backend.upper()
+        workers = _number(env, f"{prefix}_MAX_WORKERS", 2 if backend == "test" else 10)
+        return BackendLimits(
+            max_workers=workers,
+            max_db_workers=_number(env, f"{prefix}_MAX_DB_WORKERS", workers),
+        )
+
+    def job_limits_of(self, backend: str, env: Mapping[str, str] = os.environ) -> JobLimits:
+        """What one job of a backend may use: ``<BACKEND>_…``, then ``DEFAULT_…``, then 2 and 4G."""
+        prefix = backend.upper()
+        return JobLimits(
+            cpu_count=_number(env, f"{prefix}_JOB_CPU_COUNT", self.default_job_cpu_count),
+            memory_limit=env.get(f"{prefix}_JOB_MEMORY_LIMIT") or self.default_job_memory_limit,
+            level4_max_filesize=self.level4_max_filesize,
+            level4_max_csv_rows=self.level4_max_csv_rows,
+        )
+
+
+class AgentSettings(CommonSettings):
+    """The agent worker (agent.md 16). Secrets of database jobs are read only when used."""
+
+    backend: str = ""
+    agent_host: str = "main"
+    """Name of this host within its backend; stable over restarts, part of its queues' names."""
+    agent_max_jobs: int = 50
+    high_privacy_storage_base: Path | None = None
+    medium_privacy_storage_base: Path | None = None
+    high_privacy_archive_dir: Path | None = None
+    high_privacy_volume_dir: Path | None = None
+    docker_host_volume_dir: Path | None = None
+    docker_proxy: str = "docker-proxy.opensafely.org/opensafely-core"
+    docker_user_id: int = Field(default_factory=os.geteuid)
+    docker_group_id: int = Field(default_factory=os.getegid)
+    image_pull_timeout: int = 1200
+    database_access_network: str = "jobrunner-db"
+    using_dummy_data_backend: bool = False
+    stats_poll_interval: float = 10.0
+    report_interval: float = 30.0
+
+    @field_validator("using_dummy_data_backend", mode="before")
+    @classmethod
+    def _truthy(cls, value: object) -> object:
+        return value.strip().lower() in ("true", "1", "yes") if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _known_backend(self) -> "AgentSettings":
+        if self.backend and self.backend not in self.backends:
+            allowed = ", ".join(self.backends)
+            raise ValueError(
+                f"BACKEND {self.backend} is not valid, allowed backends are: {allowed}"
+            )
+        for name in ("high_privacy_storage_base", "medium_privacy_storage_base"):
+            path: Path | None = getattr(self, name)
+            if path is not None and not path.is_absolute():
+                raise ValueError(f"{name.upper()} must be an absolute path, not {path}")
+        return self
+
+    @cached_property
+    def high_privacy(self) -> Path:
+        """The area that holds everything."""
+        return self.high_privacy_storage_base or self.workdir / "high_privacy"
+
+    @cached_property
+    def medium_privacy(self) -> Path:
+        """The area that output checkers read ("level 4")."""
+        return self.medium_privacy_storage_base or self.workdir / "medium_privacy"
+
+    @cached_property
+    def archive_dir(self) -> Path:
+        """Where archived workspaces are looked for."""
+        return self.high_privacy_archive_dir or self.high_privacy / "archives"
+
+    @cached_property
+    def volume_dir(self) -> Path:
+        """Where the jobs' ephemeral volumes are."""
+        return self.high_privacy_volume_dir or self.high_privacy / "volumes"
+
+
+class ApiSettings(CommonSettings):
+    """The HTTP facade."""
+
+    rap_api_host: str = "127.0.0.1"
+    rap_api_port: int = 8000
+    rap_api_timeout: float = 25.0
+    """Seconds after which a create or cancel whose outcome is unknown is answered 503."""
+
+    def client_tokens(self, env: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
+        """Token to allowed backends in the order of ``BACKENDS`` (rap-api.md A3)."""
+        allowed: dict[str, list[str]] = {}
+        for backend in self.backends:
+            listed = env.get(f"{backend.upper()}_CLIENT_TOKENS", "")
+            for token in dict.fromkeys(listed.split(",")):
+                if token:
+                    allowed.setdefault(token, []).append(backend)
+        return {token: tuple(backends) for token, backends in allowed.items()}
+
+
+def load(kind: type[Settings]) -> Settings:
+    """Read settings from the environment.
+
+    Raises:
+        ConfigurationError: naming the variable and what is wrong with it, never its value.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors(include_input=False, include_url=False):
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            text = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{name}: {text}" if name else text)
+        raise ConfigurationError("\n".join(lines)) from None
+
+
+def _number(env: Mapping[str, str], name: str, default: float) -> float:
+    text = env.get(name, "").strip()
+    if not text:
+        return default
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigurationError(f"{name} must be a number, not {text!r}") from None

@@ -1,0 +1,110 @@
+"""The Temporal client, its payload converter and the search attributes.
+
+Connection settings come from the standard Temporal environment configuration (``TEMPORAL_ADDRESS``,
+``TEMPORAL_NAMESPACE``, profiles, TLS, API key), so that the ``temporal`` command line and every
+process of the product read the same ones.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from temporalio.client import Client
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.envconfig import ClientConfig
+from temporalio.service import RPCError
+
+from rap.errors import Unavailable
+
+RAP_ID = SearchAttributeKey.for_keyword("RapId")
+JOB_ID = SearchAttributeKey.for_keyword("JobId")
+BACKEND = SearchAttributeKey.for_keyword("Backend")
+WORKSPACE = SearchAttributeKey.for_keyword("Workspace")
+ACTION = SearchAttributeKey.for_keyword("Action")
+STATUS_CODE = SearchAttributeKey.for_keyword("StatusCode")
+REQUESTER = SearchAttributeKey.for_keyword("Requester")
+PROJECT = SearchAttributeKey.for_keyword("Project")
+REQUIRES_DB = SearchAttributeKey.for_bool("RequiresDb")
+
+SEARCH_ATTRIBUTES: dict[str, str] = {
+    RAP_ID.name: "Keyword",
+    JOB_ID.name: "Keyword",
+    BACKEND.name: "Keyword",
+    WORKSPACE.name: "Keyword",
+    ACTION.name: "Keyword",
+    STATUS_CODE.name: "Keyword",
+    REQUESTER.name: "Keyword",
+    PROJECT.name: "Keyword",
+    REQUIRES_DB.name: "Bool",
+}
+"""Name to type, as ``temporal operator search-attribute create`` and the dev server take them."""
+
+DEFAULT_ADDRESS = "127.0.0.1:7233"
+
+
+def search_attributes(**values: str | bool) -> TypedSearchAttributes:
+    """Typed search attributes from names in snake case; empty texts are left out."""
+    keys: dict[str, SearchAttributeKey[str]] = {
+        "rap_id": RAP_ID,
+        "job_id": JOB_ID,
+        "backend": BACKEND,
+        "workspace": WORKSPACE,
+        "action": ACTION,
+        "status_code": STATUS_CODE,
+        "requester": REQUESTER,
+        "project": PROJECT,
+    }
+    pairs: list[SearchAttributePair[str] | SearchAttributePair[bool]] = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            pairs.append(SearchAttributePair(REQUIRES_DB, value))
+        elif value:
+            pairs.append(SearchAttributePair(keys[name], value))
+    return TypedSearchAttributes(pairs)
+
+
+def address() -> str:
+    """The address that :func:`connect` uses."""
+    return ClientConfig.load_client_connect_config().get("target_host") or DEFAULT_ADDRESS
+
+
+async def connect(*, identity: str, lazy: bool = False) -> Client:
+    """Connect once.
+
+    Args:
+        identity: what Temporal shows as the origin of our calls; never a host name.
+        lazy: connect at the first call instead of now.
+
+    Raises:
+        Unavailable: the server does not answer.
+    """
+    config = ClientConfig.load_client_connect_config()
+    config.setdefault("target_host", DEFAULT_ADDRESS)
+    try:
+        return await Client.connect(
+            **config, data_converter=pydantic_data_converter, identity=identity, lazy=lazy
+        )
+    except (RuntimeError, RPCError) as error:
+        raise Unavailable(
+            f"Temporal does not answer at {config['target_host']}. Start it (for development: "
+            "`rap dev`), or set TEMPORAL_ADDRESS."
+        ) from error
+
+
+async def connect_when_up(*, identity: str, on_wait: Callable[[str], None]) -> Client:
+    """Connect, waiting for the server for as long as it takes.
+
+    Args:
+        identity: as for :func:`connect`.
+        on_wait: is told once what is being waited for.
+    """
+    delay, told = 0.2, False
+    while True:
+        try:
+            return await connect(identity=identity)
+        except Unavailable as error:
+            if not told:
+                on_wait(str(error))
+                told = True
+        await asyncio.sleep(delay)
+        delay = min(delay * 1.5, 5.0)

@@ -1,0 +1,27 @@
+"""What the engine says about one container, as plain facts for the rest of the agent."""
+
+from typing import Any
+
+from pydantic import Field
+
+from rap.models import Model
+
+
+class ContainerFacts(Model):
+    """One inspection of a container. Stays inside the backend."""
+
+    id: str
+    name: str
+    running: bool
+    started: bool
+    """False for a container that was created but whose start failed."""
+    exit_code: int | None = None
+    oom_killed: bool = False
+    started_at_ns: int | None = None
+    finished_at_ns: int | None = None
+    image_id: str | None = None
+    """Config digest of the image, ``sha256:…``."""
+    image_labels: dict[str, str] = Field(default_factory=dict)
+    memory_limit_bytes: int | None = None
+    inspection: dict[str, Any] = Field(default_factory=dict, repr=False)
+    """The engine's full document; its environment holds secrets until it is redacted."""
