@@ -1,0 +1,1 @@
+"""The HTTP facade that job-server talks to; it decides nothing."""

@@ -1,0 +1,1 @@
+"""The controller worker: wiring of workflows and controller activities."""

@@ -1,0 +1,1 @@
+"""The workflows, and the pure decisions they make."""

@@ -1,0 +1,1 @@
+"""Activities of the controller worker: the implementations."""
