@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from rap.egress import Acknowledged, JobOutcome
-from rap.messages import DiscardOrder, TerminateOrder
+from rap.messages import DiscardOrder, TerminateOrder, WorkflowIds
 from rap.models import (
     CreateRequest,
     JobDefinition,
@@ -33,6 +33,8 @@ class Contract(Generic[Argument, Result]):
 # Controller queue.
 LOAD_PROJECT = Contract("load_project", CreateRequest, ProjectAnswer)
 RESOLVE_REUSABLE_ACTIONS = Contract("resolve_reusable_actions", ResolveRequest, ResolveAnswer)
+FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)
+"""Which of the given workflows do not run (any more)."""
 
 # Local activities of the controller: the only writers of the read model.
 RECORD_JOBS = Contract("record_jobs", JobChanges, Acknowledged)

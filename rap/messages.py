@@ -51,15 +51,59 @@ class CancelAnswer(Model):
 
 
 class SettleRequest(Model):
-    """Ask what became of a create whose answer was lost; unknown ones become refused."""
+    """Ask what became of a create whose answer was lost.
+
+    If no RAP came of it, the id is refused for every create asked for up to that moment, so that
+    a late arrival cannot make one after all; a new create is judged afresh.
+    """
 
     rap_id: str
+    at: float
 
 
 class SettleAnswer(Model):
     """What became of it."""
 
     state: IntentState
+
+
+class KnownJob(Model):
+    """A job of a workspace that was not cancelled."""
+
+    job_id: str
+    rap_id: str
+    state: State
+
+
+class KnownRap(Model):
+    """A RAP that a workspace remembers, to answer a repeated create."""
+
+    rap_id: str
+    repo_url: str
+    commit: str
+    count: int
+    created_at: float
+    done: bool = False
+
+
+class WorkspaceStart(Model):
+    """The argument of a ``WorkspaceWorkflow``; with its state when it continues as new."""
+
+    backend: str
+    workspace: str
+    jobs: dict[str, tuple[KnownJob, ...]] = Field(default_factory=dict)
+    """Action to its uncancelled jobs, oldest first; the last one is the current job."""
+    raps: tuple[KnownRap, ...] = ()
+    waiting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Job id to the RAPs that wait for it."""
+    refused: dict[str, float] = Field(default_factory=dict)
+    """RAP id to the moment up to which its creates are refused."""
+
+
+class RapLost(Model):
+    """A RAP's workflow was terminated; its jobs will not go on."""
+
+    rap_id: str
 
 
 # --- WorkspaceWorkflow and RapWorkflow ---
@@ -187,14 +231,25 @@ class BackendLimits(Model):
     max_db_workers: float
 
 
+class Reservation(Model):
+    """A job that waits for a slot of a backend, or holds one."""
+
+    rap_id: str
+    request: SlotRequest
+    since: float
+    host: str | None = None
+    """Where the job runs; ``None`` while it waits."""
+
+
 class BackendStart(Model):
-    """The argument of a ``BackendWorkflow``; its state when it continues as new."""
+    """The argument of a ``BackendWorkflow``; with its state when it continues as new."""
 
     slug: str
     limits: BackendLimits
     row: BackendRow | None = None
-    reserved: dict[str, SlotRequest] = Field(default_factory=dict)
-    """The request behind each job that holds a slot or waits for one."""
+    reservations: tuple[Reservation, ...] = ()
+    lost_hosts: tuple[str, ...] = ()
+    manual_maintenance: bool = False
 
 
 class Switch(Model):
@@ -216,6 +271,20 @@ class RebootOrder(Model):
 
     by: str = ""
     why: str = ""
+
+
+class LostHost(Model):
+    """An operator declares that a host will not come back: its jobs start elsewhere."""
+
+    host: str
+    by: str = ""
+    why: str = ""
+
+
+class WorkflowIds(Model):
+    """Some workflow ids."""
+
+    ids: tuple[str, ...]
 
 
 # --- activities of the agent's control queue ---

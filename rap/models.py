@@ -49,6 +49,8 @@ class CreateRequest(Model):
     project: str = ""
     orgs: tuple[str, ...] = ()
     analysis_scope: dict[str, Any] = Field(default_factory=dict)
+    asked_at: float = 0.0
+    """When the client asked, by the API's clock; 0 where nobody waits for the answer."""
 
 
 class Study(Model):
