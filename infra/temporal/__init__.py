@@ -1,0 +1,1 @@
+"""The Temporal command line and its development server."""
