@@ -1,0 +1,1 @@
+"""The images that jobs run in: found, pulled, or built here as stand-ins."""

@@ -1,0 +1,234 @@
+"""Makes sure of the job images: what is here is used, else pulled, else built as a stand-in.
+
+``python -m infra.images.build [image …]``. A stand-in carries the name of the real image, so that
+projects need not change, and the label ``org.opensafely.stand-in=true``.
+"""
+
+import hashlib
+import io
+import socket
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Annotated
+
+import docker
+import typer
+from docker.errors import DockerException, ImageNotFound
+from requests.exceptions import RequestException
+
+from infra.images.rootfs import busybox_root, python_root
+from infra.temporal.cli import say
+from rap.errors import ConfigurationError, RapError, Unavailable
+
+REGISTRY = "ghcr.io/opensafely-core"
+PYTHON = f"{REGISTRY}/python:v2"
+EHRQL = f"{REGISTRY}/ehrql:v1"
+BUSYBOX = f"{REGISTRY}/busybox:v1"
+DEMO_IMAGES = (PYTHON, EHRQL)
+ALL_IMAGES = (PYTHON, EHRQL, BUSYBOX)
+
+STAND_IN_LABEL = "org.opensafely.stand-in"
+SOURCES_LABEL = "org.opensafely.stand-in.sources"
+_ANSWER_LIMIT = 10
+_PULL_LIMIT = 300.0
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """How the stand-in of an image is made: a base, and what a Dockerfile adds to it."""
+
+    base: str
+    make_base: Callable[[IO[bytes]], None]
+    dockerfile: str
+    files: tuple[str, ...] = ()
+
+
+_PYTHON_BASE = "opensafely-rap-stand-in/python"
+_BUSYBOX_BASE = "opensafely-rap-stand-in/busybox"
+
+STAND_INS: dict[str, StandIn] = {
+    PYTHON: StandIn(_PYTHON_BASE, python_root, 'ENTRYPOINT ["/usr/local/bin/entrypoint"]\n'),
+    EHRQL: StandIn(
+        _PYTHON_BASE,
+        python_root,
+        "COPY ehrql_stand_in.py /opt/ehrql.py\n"
+        'ENTRYPOINT ["/usr/local/bin/python", "/opt/ehrql.py"]\n',
+        ("ehrql_stand_in.py",),
+    ),
+    BUSYBOX: StandIn(_BUSYBOX_BASE, busybox_root, 'CMD ["/bin/sh"]\n'),
+}
+
+
+class JobImages:
+    """The job images of one Docker engine."""
+
+    def __init__(self, client: docker.DockerClient, tell: Callable[[str], None] = say) -> None:
+        self._client = client
+        self._tell = tell
+        self._registry_answers: bool | None = None
+        self._sources = sources_digest()
+
+    def ensure(self, name: str) -> None:
+        """Have the image ``name`` on the engine.
+
+        Raises:
+            ConfigurationError: it is neither here nor to be pulled, and there is no stand-in.
+            Unavailable: the engine fails while it works.
+        """
+        try:
+            if self._is_here(name) or self._pull(name):
+                return
+            if name not in STAND_INS:
+                raise ConfigurationError(f"There is no image {name} here, and it cannot be pulled.")
+            self.build(name)
+        except (DockerException, RequestException) as error:
+            raise Unavailable(f"Docker could not provide the image {name}: {error}") from error
+
+    def build(self, name: str) -> None:
+        """Build the stand-in of an image and give it the image's name."""
+        started = time.monotonic()
+        recipe = STAND_INS[name]
+        base = f"{recipe.base}:{self._sources}"
+        self._tell(f"{name}: not here and not to be pulled; building a stand-in from this machine.")
+        if not self._exists(base):
+            with tempfile.TemporaryFile() as archive:
+                recipe.make_base(archive)
+                archive.seek(0)
+                self._client.api.import_image(
+                    src=archive, repository=recipe.base, tag=self._sources
+                )
+        context = _context(self._dockerfile(name, base), recipe.files)
+        self._client.images.build(
+            fileobj=context, custom_context=True, tag=name, rm=True, forcerm=True
+        )
+        self._tell(f"{name}: stand-in built in {time.monotonic() - started:.0f} s.")
+
+    def _dockerfile(self, name: str, base: str) -> str:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        labels = {
+            STAND_IN_LABEL: "true",
+            SOURCES_LABEL: self._sources,
+            "org.opencontainers.image.version": f"{name.rpartition(':')[2]}-stand-in",
+            "org.opencontainers.image.revision": self._sources,
+            "org.opencontainers.image.created": now,
+            "org.opencontainers.base.build-date": now,
+            "org.opensafely.base.vcs-ref": self._sources,
+            "org.opensafely.action": name.rpartition("/")[2].partition(":")[0],
+        }
+        lines = [f"FROM {base}", "WORKDIR /workspace"]
+        lines.append("ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 LANG=C.UTF-8")
+        lines += [f'LABEL {key}="{value}"' for key, value in labels.items()]
+        return "\n".join(lines) + "\n" + STAND_INS[name].dockerfile
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self._client.images.get(name)
+        except ImageNotFound:
+            return False
+        return True
+
+    def _is_here(self, name: str) -> bool:
+        """Whether the engine has the image; a stand-in of other sources does not count."""
+        try:
+            image = self._client.images.get(name)
+        except ImageNotFound:
+            return False
+        labels = image.labels or {}
+        if labels.get(STAND_IN_LABEL) != "true":
+            return True
+        return labels.get(SOURCES_LABEL) == self._sources
+
+    def _pull(self, name: str) -> bool:
+        if self._registry_answers is None:
+            self._registry_answers = self._ask_registry(name)
+        if not self._registry_answers:
+            return False
+        self._tell(f"{name}: pulling.")
+        deadline = time.monotonic() + _PULL_LIMIT
+        try:
+            for event in self._client.api.pull(name, stream=True, decode=True):
+                if "error" in event:
+                    return False
+                if time.monotonic() > deadline:
+                    self._tell(f"{name}: pulling took longer than {_PULL_LIMIT:.0f} s; given up.")
+                    return False
+        except (DockerException, RequestException):
+            return False
+        return self._exists(name)
+
+    def _ask_registry(self, name: str) -> bool:
+        # A name that does not resolve is known at once here; the engine would try for long.
+        try:
+            socket.getaddrinfo(name.partition("/")[0], 443)
+        except OSError:
+            return False
+        api = docker.APIClient(base_url=self._client.api.base_url, timeout=_ANSWER_LIMIT)
+        try:
+            api.inspect_distribution(name)  # type: ignore[no-untyped-call]
+        except (DockerException, RequestException):
+            return False
+        finally:
+            api.close()
+        return True
+
+
+def sources_digest() -> str:
+    """What stand-ins are made of, as 12 hex digits: a change makes those that are here outdated."""
+    digest = hashlib.sha256(sys.version.encode())
+    for file in ("build.py", "rootfs.py", "ehrql_stand_in.py"):
+        digest.update((_HERE / file).read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def connect() -> docker.DockerClient:
+    """The Docker engine of this machine.
+
+    Raises:
+        Unavailable: it does not answer.
+    """
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except (DockerException, RequestException) as error:
+        raise Unavailable(
+            "Docker does not answer. Start it, or join the group docker, and try again."
+        ) from error
+    return client
+
+
+def _context(dockerfile: str, files: Sequence[str]) -> IO[bytes]:
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        content = {name: (_HERE / name).read_bytes() for name in files}
+        for name, data in {"Dockerfile": dockerfile.encode(), **content}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o644
+            tar.addfile(entry, io.BytesIO(data))
+    context.seek(0)
+    return context
+
+
+def main(
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Full names; default: all that we use.")
+    ] = None,
+) -> None:
+    """Make sure of the job images."""
+    try:
+        ours = JobImages(connect())
+        for name in images or ALL_IMAGES:
+            ours.ensure(name)
+    except RapError as error:
+        say(str(error))
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
