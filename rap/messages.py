@@ -248,7 +248,6 @@ class BackendStart(Model):
     limits: BackendLimits
     row: BackendRow | None = None
     reservations: tuple[Reservation, ...] = ()
-    lost_hosts: tuple[str, ...] = ()
     manual_maintenance: bool = False
 
 

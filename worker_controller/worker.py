@@ -1,0 +1,124 @@
+"""The controller worker: workflows, the controller's activities, and what must exist first."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import structlog
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from activities.controller.project import ProjectActivities
+from activities.controller.records import RecordsActivities
+from activities.controller.reusable_actions import ReusableActionsActivities
+from activities.controller.workflow_states import WorkflowStates
+from rap import ids
+from rap.errors import ConfigurationError
+from rap.git import GitCache
+from rap.messages import BackendStart
+from rap.records.store import Records
+from rap.settings import ControllerSettings
+from rap.temporal import SEARCH_ATTRIBUTES
+from workflows.backend import BackendWorkflow
+from workflows.job import JobWorkflow
+from workflows.rap import RapWorkflow
+from workflows.workspace import WorkspaceWorkflow
+
+log = structlog.get_logger()
+
+IDENTITY = "rap-controller"
+WORKFLOWS: Sequence[type] = (WorkspaceWorkflow, RapWorkflow, JobWorkflow, BackendWorkflow)
+GRACE = timedelta(seconds=5)
+
+
+def controller_activities(
+    settings: ControllerSettings, client: Client, records: Records
+) -> list[Callable[..., Any]]:
+    """All activities that run beside the workflows."""
+    git = GitCache(
+        settings.workdir / "repos",
+        proxy_domain=settings.github_proxy_domain,
+        token=settings.private_repo_access_token,
+        user="jobrunner-ctrl",
+    )
+    project = ProjectActivities(settings, git)
+    reusable = ReusableActionsActivities(git)
+    rows = RecordsActivities(records)
+    return [
+        project.load_project,
+        reusable.resolve_reusable_actions,
+        WorkflowStates(client).find_closed,
+        rows.record_jobs,
+        rows.record_backend,
+        rows.settle_intent,
+    ]
+
+
+async def check_search_attributes(client: Client) -> None:
+    """Make sure that the namespace has our search attributes.
+
+    Raises:
+        ConfigurationError: with the command that adds the missing ones.
+    """
+    answer = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace)
+    )
+    missing = sorted(set(SEARCH_ATTRIBUTES) - set(answer.custom_attributes))
+    if missing:
+        options = " ".join(f"--name {name} --type {SEARCH_ATTRIBUTES[name]}" for name in missing)
+        raise ConfigurationError(
+            f"The namespace {client.namespace} lacks search attributes. Add them with: temporal "
+            f"operator search-attribute create --namespace {client.namespace} {options}"
+        )
+
+
+async def ensure_backends(client: Client, settings: ControllerSettings) -> None:
+    """Make sure that the workflow of every backend runs and has today's limits."""
+    for slug in settings.backends:
+        limits = settings.limits_of(slug)
+        await client.start_workflow(
+            BackendWorkflow.run,
+            BackendStart(slug=slug, limits=limits),
+            id=ids.backend_workflow_id(slug),
+            task_queue=ids.CONTROLLER_QUEUE,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+            start_signal="configure",
+            start_signal_args=[limits],
+            static_summary=f"Backend {slug}: slots, queue, switches, agents",
+        )
+
+
+def make_worker(client: Client, activities: Sequence[Callable[..., Any]]) -> Worker:
+    """A worker for the controller's queue.
+
+    The workflow sandbox is off, since it doubles the work per job; the tests run with it, and
+    replay tests guard determinism.
+    """
+    return Worker(
+        client,
+        task_queue=ids.CONTROLLER_QUEUE,
+        workflows=WORKFLOWS,
+        activities=activities,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+        graceful_shutdown_timeout=GRACE,
+        max_cached_workflows=2000,
+    )
+
+
+async def serve(
+    settings: ControllerSettings, client: Client, records: Records, stop: asyncio.Event
+) -> None:
+    """Work until told to stop, then finish what is at hand."""
+    Path(settings.workdir).mkdir(parents=True, exist_ok=True)
+    await check_search_attributes(client)
+    worker = make_worker(client, controller_activities(settings, client, records))
+    async with worker:
+        await ensure_backends(client, settings)
+        log.info("controller.service started", backends=",".join(settings.backends))
+        await stop.wait()
+        log.info("controller.service stopping")
+    log.info("controller.service stopped")

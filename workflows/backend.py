@@ -1,0 +1,248 @@
+"""One backend: its worker slots, its waiting queue, its switches, and the agents last seen.
+
+The decision who runs next is :func:`workflows.scheduling.schedule`; this workflow keeps what that
+decision is made of, carries it out, and makes it known.
+"""
+
+import asyncio
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.contracts import FIND_CLOSED, RECORD_BACKEND
+    from rap import ids
+    from rap.egress import AgentReport
+    from rap.messages import (
+        BackendLimits,
+        BackendStart,
+        DatabaseMode,
+        LostHost,
+        RapLost,
+        RebootOrder,
+        Reservation,
+        SlotDelta,
+        SlotGrant,
+        SlotGrants,
+        StopOrder,
+        StopReason,
+        Switch,
+        WorkflowIds,
+    )
+    from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType
+    from workflows.backend_state import BackendState
+    from workflows.calls import on_controller, on_records, tell
+    from workflows.describe import backend_details
+    from workflows.outbox import Outbox, settle
+
+LOOK_ROUND = timedelta(seconds=30)
+"""How often silent agents and vanished RAPs are looked for."""
+
+WRITE_PAUSE = timedelta(seconds=1)
+"""At most one write of the backend's row in this time."""
+
+LONG_HISTORY = 4000
+"""Events after which the workflow continues as new, also when the server does not ask yet."""
+
+
+@workflow.defn(name="BackendWorkflow")
+class BackendWorkflow:
+    """Grants worker slots for as long as the backend exists."""
+
+    @workflow.init
+    def __init__(self, start: BackendStart) -> None:
+        self._state = BackendState(start)
+        self._changed = True
+        self._unrecorded: dict[str, JobChange] = {}
+        self._dirty = True
+        self._writing = False
+        self._grants = Outbox(self._send_grants)
+        self._stops = Outbox(self._send_stops)
+
+    @workflow.run
+    async def run(self, start: BackendStart) -> None:  # noqa: ARG002 - taken by __init__
+        """Serve for ever, continuing as new from time to time."""
+        serving = [
+            asyncio.create_task(task)
+            for task in (
+                self._grants.run(),
+                self._stops.run(),
+                self._grant_slots(),
+                self._write_rows(),
+                self._look_round(),
+            )
+        ]
+        await settle(self._may_continue_as_new, serving)
+        workflow.continue_as_new(self._state.carried_over())
+
+    # --- what RAPs, agents and operators tell us ---
+
+    @workflow.signal
+    def slots(self, delta: SlotDelta) -> None:
+        """Take back slots and take in requests, in this order; repeated ones change nothing."""
+        for job_id in delta.releases:
+            self._state.release(job_id)
+        for request in delta.requests:
+            self._state.request(delta.rap_id, request, _now())
+        self._touch()
+
+    @workflow.signal
+    def report(self, report: AgentReport) -> None:
+        """Take an agent's sign of life, and the stages of its jobs."""
+        for change in self._state.take_report(report, _now()):
+            self._unrecorded[change.job_id] = change
+        self._touch()
+
+    @workflow.signal
+    def configure(self, limits: BackendLimits) -> None:
+        """Set the capacity; running jobs are not affected."""
+        if limits != self._state.limits:
+            self._state.limits = limits
+            self._touch()
+
+    @workflow.signal
+    def pause(self, switch: Switch) -> None:
+        """Start no more jobs, or start them again (controller.md 12.1)."""
+        if self._state.set_paused(on=switch.on, now=_now()):
+            self._touch()
+
+    @workflow.signal
+    def database_maintenance(self, switch: Switch) -> None:
+        """Switch database maintenance by hand; off hands it back to the periodic check (12.3)."""
+        self._state.manual_maintenance = switch.on
+        kind = MaintenanceType.MANUAL if switch.on else None
+        self._set_maintenance(kind)
+
+    @workflow.signal
+    def database_mode(self, mode: DatabaseMode) -> None:
+        """Take the finding of a periodic check; a manual setting outranks it."""
+        if not self._state.manual_maintenance:
+            self._set_maintenance(MaintenanceType.SCHEDULED if mode.maintenance else None)
+
+    @workflow.signal
+    def prepare_for_reboot(self, order: RebootOrder) -> None:
+        """Pause, and send every running job back to waiting (12.5)."""
+        self._state.set_paused(on=True, now=_now())
+        self._stop(self._state.running(), StopOrder(reason=StopReason.REBOOT, by=order.by))
+        self._touch()
+
+    @workflow.signal
+    def host_lost(self, lost: LostHost) -> None:
+        """Give up a host that will not come back: its jobs run again elsewhere."""
+        jobs = [job for job in self._state.running() if job.host == lost.host]
+        self._state.forget_host(lost.host)
+        self._stop(jobs, StopOrder(reason=StopReason.HOST_LOST, by=lost.by))
+        self._touch()
+
+    @workflow.query
+    def state(self) -> BackendRow:
+        """Show the backend as readers know it."""
+        return self._state.row(_now())
+
+    def _set_maintenance(self, kind: MaintenanceType | None) -> None:
+        if not self._state.set_maintenance(kind, now=_now()):
+            return
+        if kind is not None:
+            database_jobs = [job for job in self._state.running() if job.request.requires_db]
+            self._stop(database_jobs, StopOrder(reason=StopReason.MAINTENANCE))
+        self._touch()
+
+    def _stop(self, jobs: list[Reservation], order: StopOrder) -> None:
+        for job in jobs:
+            self._stops.put((job.request.job_id, order))
+
+    def _touch(self) -> None:
+        self._changed = self._dirty = True
+
+    # --- what we do about it ---
+
+    async def _grant_slots(self) -> None:
+        """Decide again whenever something changed that may matter."""
+        while True:
+            await workflow.wait_condition(lambda: self._changed)
+            self._changed = False
+            for rap_id, grant in self._state.grant(_now()):
+                self._grants.put((rap_id, grant))
+
+    async def _send_grants(self, grants: list[tuple[str, SlotGrant]]) -> None:
+        by_rap: dict[str, list[SlotGrant]] = {}
+        for rap_id, grant in grants:
+            by_rap.setdefault(rap_id, []).append(grant)
+        await asyncio.gather(
+            *(self._send_grants_to(rap_id, tuple(some)) for rap_id, some in by_rap.items())
+        )
+
+    async def _send_grants_to(self, rap_id: str, grants: tuple[SlotGrant, ...]) -> None:
+        told = await tell(
+            ids.rap_workflow_id(rap_id), "granted", SlotGrants(grants=grants), attempts=1
+        )
+        if not told:
+            for grant in grants:
+                self._state.release(grant.job_id)
+            self._touch()
+
+    async def _send_stops(self, orders: list[tuple[str, StopOrder]]) -> None:
+        await asyncio.gather(
+            *(
+                tell(ids.job_workflow_id(job_id), "stop", order, attempts=5)
+                for job_id, order in orders
+            )
+        )
+
+    async def _write_rows(self) -> None:
+        """Make the state known to readers, at most once a second."""
+        while True:
+            await workflow.wait_condition(lambda: self._dirty)
+            self._dirty = False
+            changes, self._unrecorded = tuple(self._unrecorded.values()), {}
+            row = self._state.next_row(_now())
+            workflow.set_current_details(backend_details(row))
+            self._writing = True
+            await on_records(RECORD_BACKEND, BackendUpdate(row=row, changes=changes))
+            self._writing = False
+            await workflow.sleep(WRITE_PAUSE)
+
+    async def _look_round(self) -> None:
+        """Notice what nobody tells: an agent that fell silent, a RAP that was terminated."""
+        while True:
+            await workflow.sleep(LOOK_ROUND)
+            self._touch()
+            raps = self._state.rap_ids()
+            if not raps:
+                continue
+            try:
+                closed = await on_controller(
+                    FIND_CLOSED,
+                    WorkflowIds(ids=tuple(ids.rap_workflow_id(rap_id) for rap_id in raps)),
+                    limit=LOOK_ROUND,
+                    summary="look for vanished RAPs",
+                )
+            except ActivityError:
+                # Temporal or the controller is busy; there is a next time.
+                continue
+            for rap_id, workspaces in raps.items():
+                if ids.rap_workflow_id(rap_id) in closed.ids:
+                    self._state.release_rap(rap_id)
+                    for workspace in workspaces:
+                        workspace_id = ids.workspace_workflow_id(self._state.slug, workspace)
+                        await tell(workspace_id, "rap_lost", RapLost(rap_id=rap_id), attempts=2)
+
+    def _may_continue_as_new(self) -> bool:
+        info = workflow.info()
+        long = (
+            info.is_continue_as_new_suggested() or info.get_current_history_length() > LONG_HISTORY
+        )
+        return (
+            long
+            and self._grants.is_empty
+            and self._stops.is_empty
+            and not self._changed
+            and not self._unrecorded
+            and not self._writing
+            and workflow.all_handlers_finished()
+        )
+
+
+def _now() -> float:
+    return workflow.now().timestamp()

@@ -1,0 +1,215 @@
+"""What a backend knows: who holds a slot, who waits, the switches, the agents. Pure."""
+
+from collections.abc import Iterator
+
+from rap.egress import AgentReport
+from rap.messages import BackendStart, Reservation, SlotGrant, SlotRequest
+from rap.rows import BackendRow, HoldUp, JobChange, MaintenanceType, QueueEntry, SlotEntry
+from rap.status import StatusCode
+from workflows.scheduling import schedule
+
+SILENT_AFTER_S = 90
+"""An agent that has not reported for so long is given no more jobs (three missed reports)."""
+
+FORGET_AGENT_AFTER_S = 7 * 24 * 3600
+
+
+class BackendState:
+    """The state behind a ``BackendWorkflow``; every method is a plain step on it."""
+
+    def __init__(self, start: BackendStart) -> None:
+        self.slug = start.slug
+        self.limits = start.limits
+        self.manual_maintenance = start.manual_maintenance
+        row = start.row or BackendRow(slug=start.slug, version=0, updated_at=0.0)
+        self._version = row.version
+        self._paused, self._paused_since = row.paused, row.paused_since
+        self._maintenance = row.maintenance_type if row.maintenance else None
+        self._maintenance_since = row.maintenance_since
+        self._last_seen = row.last_seen
+        self._agents = {agent.host: agent for agent in row.agents}
+        self._jobs = {job.request.job_id: job for job in start.reservations}
+        self._order: tuple[str, ...] = ()
+
+    # --- slots ---
+
+    def request(self, rap_id: str, request: SlotRequest, now: float) -> None:
+        """Take a job in; one that is known already for this attempt stays where it is."""
+        known = self._jobs.get(request.job_id)
+        if known is None or known.request.attempt < request.attempt:
+            self._jobs[request.job_id] = Reservation(rap_id=rap_id, request=request, since=now)
+
+    def release(self, job_id: str) -> None:
+        """Let a job go, whether it ran or waited."""
+        self._jobs.pop(job_id, None)
+
+    def release_rap(self, rap_id: str) -> None:
+        """Let all jobs of a RAP go."""
+        self._jobs = {key: job for key, job in self._jobs.items() if job.rap_id != rap_id}
+
+    def running(self) -> list[Reservation]:
+        """The jobs that hold a slot."""
+        return [job for job in self._jobs.values() if job.host is not None]
+
+    def waiting(self) -> list[Reservation]:
+        """The jobs that wait for a slot."""
+        return [job for job in self._jobs.values() if job.host is None]
+
+    def rap_ids(self) -> dict[str, set[str]]:
+        """The RAPs with running or waiting jobs, and their workspaces."""
+        raps: dict[str, set[str]] = {}
+        for job in self._jobs.values():
+            raps.setdefault(job.rap_id, set()).add(job.request.workspace)
+        return raps
+
+    def grant(self, now: float) -> Iterator[tuple[str, SlotGrant]]:
+        """Grant what can be granted; yields the RAP to be told with each grant."""
+        plan = schedule(
+            self.running(),
+            self.waiting(),
+            limits=self.limits,
+            room=self._room(now),
+            paused=self._paused,
+            maintenance=self._maintenance is not None,
+        )
+        self._order = plan.queue
+        for grant in plan.grants:
+            job = self._jobs[grant.job_id]
+            self._jobs[grant.job_id] = job.model_copy(update={"host": grant.host, "since": now})
+            yield job.rap_id, grant
+
+    def _room(self, now: float) -> dict[str, int]:
+        """How many more jobs each living agent takes, by what it said and was given since."""
+        room = {host: agent.room for host, agent in self._living(now).items()}
+        for job in self.running():
+            agent = self._agents.get(job.host or "")
+            if agent is None or agent.host not in room:
+                continue
+            if not any(progress.job_id == job.request.job_id for progress in agent.jobs):
+                room[agent.host] -= 1
+        return room
+
+    # --- agents ---
+
+    def take_report(self, report: AgentReport, now: float) -> list[JobChange]:
+        """Take an agent's report.
+
+        Returns:
+            The stages of its jobs, for the read model.
+        """
+        # Our clock, not the agent's, tells whether an agent is silent.
+        self._agents[report.host] = report.model_copy(update={"at": now})
+        self._last_seen = now
+        changes = []
+        for progress in report.jobs:
+            job = self._jobs.get(progress.job_id)
+            if job is None or job.host is None or job.request.attempt != progress.attempt:
+                continue
+            code = StatusCode(progress.stage.value)
+            changes.append(
+                JobChange(
+                    job_id=progress.job_id,
+                    attempt=progress.attempt,
+                    code=code,
+                    message=code.message,
+                    at=progress.since,
+                    metrics=progress.metrics,
+                )
+            )
+        return changes
+
+    def forget_host(self, host: str) -> None:
+        """Expect nothing more from a host."""
+        self._agents.pop(host, None)
+
+    def _living(self, now: float) -> dict[str, AgentReport]:
+        return {
+            host: agent for host, agent in self._agents.items() if agent.at > now - SILENT_AFTER_S
+        }
+
+    # --- switches ---
+
+    def set_paused(self, *, on: bool, now: float) -> bool:
+        """Pause or unpause; false if that was so already (controller.md 2.3)."""
+        if self._paused == on:
+            return False
+        self._paused, self._paused_since = on, now
+        return True
+
+    def set_maintenance(self, kind: MaintenanceType | None, *, now: float) -> bool:
+        """Enter, leave or relabel database maintenance; false if nothing changed.
+
+        Going from scheduled to manual changes the type but not the time (rap-api.md A5).
+        """
+        if self._maintenance is kind:
+            return False
+        if (self._maintenance is None) != (kind is None):
+            self._maintenance_since = now
+        self._maintenance = kind
+        return True
+
+    # --- what readers know ---
+
+    def row(self, now: float) -> BackendRow:
+        """The backend as readers know it."""
+        hold_up = HoldUp.NONE
+        if self._paused:
+            hold_up = HoldUp.PAUSED
+        elif not self._living(now):
+            hold_up = HoldUp.NO_AGENT
+        waiting = {job.request.job_id: job for job in self.waiting()}
+        order = [job_id for job_id in self._order if job_id in waiting]
+        order += [job_id for job_id in waiting if job_id not in set(order)]
+        return BackendRow(
+            slug=self.slug,
+            version=self._version,
+            paused=self._paused,
+            paused_since=self._paused_since,
+            maintenance=self._maintenance is not None,
+            maintenance_since=self._maintenance_since,
+            maintenance_type=self._maintenance,
+            max_workers=self.limits.max_workers,
+            max_db_workers=self.limits.max_db_workers,
+            hold_up=hold_up,
+            slots=tuple(_slot(job) for job in self.running()),
+            queue=tuple(_queued(waiting[job_id]) for job_id in order),
+            agents=tuple(
+                agent for agent in self._agents.values() if agent.at > now - FORGET_AGENT_AFTER_S
+            ),
+            last_seen=self._last_seen,
+            updated_at=now,
+        )
+
+    def next_row(self, now: float) -> BackendRow:
+        """The same under a new version, to be written."""
+        self._version += 1
+        return self.row(now)
+
+    def carried_over(self) -> BackendStart:
+        """Everything, for the next run of the workflow."""
+        return BackendStart(
+            slug=self.slug,
+            limits=self.limits,
+            row=self.row(self._last_seen or 0.0).model_copy(update={"slots": (), "queue": ()}),
+            reservations=tuple(self._jobs.values()),
+            manual_maintenance=self.manual_maintenance,
+        )
+
+
+def _slot(job: Reservation) -> SlotEntry:
+    return SlotEntry(host=job.host or "", **_common(job))
+
+
+def _queued(job: Reservation) -> QueueEntry:
+    return QueueEntry(**_common(job))
+
+
+def _common(job: Reservation) -> dict[str, object]:
+    return {
+        "job_id": job.request.job_id,
+        "rap_id": job.rap_id,
+        "workspace": job.request.workspace,
+        "requires_db": job.request.requires_db,
+        "weight": job.request.weight,
+        "since": job.since,
+    }

@@ -1,0 +1,101 @@
+"""One attempt at a job: a single long activity on one host, and the orders to stop it."""
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.contracts import DISCARD_JOB, TERMINATE_JOB
+    from rap.egress import JobOutcome
+    from rap.messages import (
+        AttemptResult,
+        DiscardOrder,
+        JobAttempt,
+        StopOrder,
+        StopReason,
+        TerminateOrder,
+    )
+    from workflows.calls import on_host, start_run_job
+
+
+@workflow.defn(name="JobWorkflow")
+class JobWorkflow:
+    """Runs one attempt to its end and leaves nothing behind on its host.
+
+    It ends with the outcome of the attempt, or, stopped, with the reason. A cancel from the Web UI
+    is an order like any other, given by an administrator.
+    """
+
+    @workflow.init
+    def __init__(self, attempt: JobAttempt) -> None:
+        self._attempt = attempt
+        self._stop: StopOrder | None = None
+
+    @workflow.run
+    async def run(self, attempt: JobAttempt) -> AttemptResult:
+        """Run the attempt."""
+        running = start_run_job(attempt)
+        try:
+            await workflow.wait_condition(lambda: running.done() or self._stop is not None)
+        except asyncio.CancelledError:
+            self._stop = self._stop or StopOrder(reason=StopReason.KILLED_BY_ADMIN)
+        if self._stop is None:
+            outcome = await _outcome(running)
+            if outcome is None:
+                await self._discard()
+            return AttemptResult(outcome=outcome)
+        return AttemptResult(outcome=await self._wind_down(running), stopped=self._stop.reason)
+
+    @workflow.signal
+    def stop(self, order: StopOrder) -> None:
+        """Stop the attempt. The first order counts, but a cancel outranks a requeue."""
+        if self._stop is None or (self._stop.reason.requeues and not order.reason.requeues):
+            self._stop = order
+
+    @workflow.query
+    def attempt(self) -> JobAttempt:
+        """Show what is being run, and where."""
+        return self._attempt
+
+    async def _wind_down(self, running: workflow.ActivityHandle[JobOutcome]) -> JobOutcome | None:
+        """End the container now, wait for the activity, and make sure that nothing is left."""
+        assert self._stop is not None  # noqa: S101
+        if self._stop.reason is StopReason.HOST_LOST:
+            # Nobody is there to carry an order out.
+            running.cancel()
+            return None
+        definition, host = self._attempt.definition, self._attempt.host
+        terminate = asyncio.create_task(
+            on_host(
+                TERMINATE_JOB,
+                TerminateOrder(job_id=definition.id, task_id=definition.task_id),
+                backend=definition.backend,
+                host=host,
+            )
+        )
+        running.cancel()
+        outcome = await _outcome(running)
+        if not terminate.done():
+            terminate.cancel()
+        if outcome is None:
+            # The activity was between two tries: its container may run without it.
+            await self._discard()
+        return outcome
+
+    async def _discard(self) -> None:
+        definition = self._attempt.definition
+        await on_host(
+            DISCARD_JOB,
+            DiscardOrder(definition=definition),
+            backend=definition.backend,
+            host=self._attempt.host,
+        )
+
+
+async def _outcome(running: workflow.ActivityHandle[JobOutcome]) -> JobOutcome | None:
+    """Await the activity; ``None`` when it ended without saying how the attempt stands."""
+    try:
+        return await running
+    except ActivityError:
+        return None

@@ -1,0 +1,31 @@
+"""From planned jobs to the rows of the read model. Pure."""
+
+from rap.models import JobSpec
+from rap.rows import JobRow, RapRows
+
+
+def rap_rows(rap_id: str, jobs: tuple[JobSpec, ...]) -> RapRows:
+    """The rows of all jobs of a RAP, as they are at its creation."""
+    return RapRows(
+        rap_id=rap_id,
+        jobs=tuple(
+            JobRow(
+                id=spec.id,
+                rap_id=rap_id,
+                position=position,
+                backend=spec.backend,
+                workspace=spec.workspace,
+                repo_url=spec.study.git_repo_url,
+                commit=spec.study.commit,
+                action=spec.action,
+                run_command=spec.run_command,
+                requires_db=spec.requires_db,
+                user=spec.user,
+                project=spec.project,
+                weight=spec.weight,
+                created_at=spec.created_at,
+                trace_context=spec.trace_context,
+            )
+            for position, spec in enumerate(jobs)
+        ),
+    )

@@ -1,0 +1,346 @@
+"""One workspace of one backend: it creates RAPs one at a time and knows the current jobs.
+
+The entity lives for as long as it knows a job; its state goes along when it continues as new.
+"""
+
+import asyncio
+import contextlib
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.workflow import ParentClosePolicy
+
+with workflow.unsafe.imports_passed_through():
+    from activities.contracts import (
+        FIND_CLOSED,
+        LOAD_PROJECT,
+        RECORD_JOBS,
+        RESOLVE_REUSABLE_ACTIONS,
+        SETTLE_INTENT,
+    )
+    from rap import ids
+    from rap.messages import (
+        CancelAnswer,
+        CancelOrder,
+        CancelRequest,
+        CreateAnswer,
+        CreateOutcome,
+        JobsFinished,
+        KnownJob,
+        KnownRap,
+        RapLost,
+        RapStart,
+        SettleAnswer,
+        SettleRequest,
+        WorkflowIds,
+        WorkspaceStart,
+    )
+    from rap.models import CreateRequest, JobSpec, Project, Refusal, ResolveRequest
+    from rap.rows import IntentSettlement, IntentState, JobChange, JobChanges
+    from rap.status import State, StatusCode
+    from rap.temporal import search_attributes
+    from workflows.calls import on_controller, on_records, tell
+    from workflows.describe import workspace_details
+    from workflows.outbox import Outbox, settle
+    from workflows.planning import Plan, check_codelists, plan_jobs, uses_reusable_action
+    from workflows.rows import rap_rows
+    from workflows.workspace_jobs import WorkspaceJobs
+
+ANSWER_WITHIN = timedelta(seconds=22)
+"""A create that takes longer is given up: the client would not hear the answer any more."""
+
+FIRST_QUESTION_WITHIN = timedelta(minutes=1)
+REMEMBER_REFUSALS_S = 24 * 3600
+CHECK_RAPS_OLDER_THAN_S = 60
+LAST_ATTEMPT = 999
+"""An attempt number beyond all real ones."""
+
+
+@workflow.defn(name="WorkspaceWorkflow")
+class WorkspaceWorkflow:
+    """Serialises the creation of RAPs in a workspace and tells RAPs about each other's jobs."""
+
+    @workflow.init
+    def __init__(self, start: WorkspaceStart) -> None:
+        self._backend, self._workspace = start.backend, start.workspace
+        self._jobs = WorkspaceJobs(start)
+        self._refused = dict(start.refused)
+        self._creating = asyncio.Lock()
+        self._was_asked = False
+        self._announcements = Outbox(self._announce)
+
+    @workflow.run
+    async def run(self, start: WorkspaceStart) -> None:  # noqa: ARG002 - taken by __init__
+        """Serve until there is nothing to remember."""
+        with contextlib.suppress(TimeoutError):
+            # Whoever started us has something to ask.
+            await workflow.wait_condition(lambda: self._was_asked, timeout=FIRST_QUESTION_WITHIN)
+        deliveries = [asyncio.create_task(self._announcements.run())]
+        await settle(self._may_leave, deliveries)
+        if not self._jobs.is_empty or self._refused:
+            workflow.continue_as_new(self._carried_over())
+
+    # --- create ---
+
+    @workflow.update
+    async def create_rap(self, request: CreateRequest) -> CreateAnswer:
+        """Create a RAP, or say why not; exactly once, however often it is asked for.
+
+        Whatever is answered except ``CREATED`` has created nothing. An error that nobody foresaw
+        fails the update, before anything was created.
+        """
+        self._was_asked = True
+        async with self._creating:
+            answer = await self._create(request)
+            if answer.outcome in (CreateOutcome.NOTHING_TO_DO, CreateOutcome.REFUSED):
+                await on_records(
+                    SETTLE_INTENT,
+                    IntentSettlement(rap_id=request.rap_id, state=IntentState.REFUSED),
+                )
+            return answer
+
+    async def _create(self, request: CreateRequest) -> CreateAnswer:
+        known = self._jobs.rap(request.rap_id)
+        if known is not None:
+            same = (known.repo_url, known.commit) == (request.repo_url, request.commit)
+            outcome = CreateOutcome.NO_CHANGE if same else CreateOutcome.INCONSISTENT
+            return CreateAnswer(outcome=outcome, count=known.count)
+        if request.asked_at and request.asked_at <= self._refused.get(request.rap_id, 0.0):
+            return _refused("This request was given up before it arrived. Please send a new one.")
+
+        loaded = await on_controller(
+            LOAD_PROJECT, request, limit=ANSWER_WITHIN, summary="read the project"
+        )
+        if loaded.project is None:
+            return _refused_by(loaded.refusal)
+        await self._forget_closed_raps()
+        plan, jobs = await self._plan(loaded.project, request)
+        if plan.nothing_to_do:
+            return CreateAnswer(outcome=CreateOutcome.NOTHING_TO_DO, details=plan.nothing_to_do)
+        if plan.refusal is not None:
+            return _refused_by(plan.refusal)
+        if request.asked_at and _now() > request.asked_at + ANSWER_WITHIN.total_seconds():
+            return _refused("The request took too long, and nothing was created. Please try again.")
+        return await self._start_rap(request, loaded.project, jobs)
+
+    async def _plan(
+        self, project: Project, request: CreateRequest
+    ) -> tuple[Plan, tuple[JobSpec, ...]]:
+        """Decide on the jobs; again if the workspace changed while a repository was read."""
+        while True:
+            revision = self._jobs.revision
+            plan = plan_jobs(project.actions, self._jobs.current(), request, created_at=int(_now()))
+            jobs = plan.jobs
+            if any(uses_reusable_action(job) for job in jobs):
+                resolved = await on_controller(
+                    RESOLVE_REUSABLE_ACTIONS,
+                    ResolveRequest(jobs=jobs),
+                    limit=ANSWER_WITHIN,
+                    summary="resolve reusable actions",
+                )
+                jobs = resolved.jobs
+                if resolved.refusal is not None:
+                    plan = plan.model_copy(update={"refusal": resolved.refusal})
+            if plan.refusal is None and jobs:
+                stale = check_codelists(jobs, request)
+                plan = plan.model_copy(update={"refusal": stale})
+            if revision == self._jobs.revision:
+                return plan, jobs
+
+    async def _start_rap(
+        self, request: CreateRequest, project: Project, jobs: tuple[JobSpec, ...]
+    ) -> CreateAnswer:
+        # From here on nothing may keep the RAP from existing: no answer but CREATED is true.
+        jobs = tuple(job.model_copy(update={"trace_context": _new_trace()}) for job in jobs)
+        start = RapStart(
+            rap_id=request.rap_id,
+            backend=self._backend,
+            workspace=self._workspace,
+            jobs=jobs,
+            limits=project.limits,
+            image_registry=project.image_registry,
+            job_env=project.job_env,
+            awaited=self._jobs.states_awaited_by(jobs),
+        )
+        try:
+            await workflow.start_child_workflow(
+                "RapWorkflow",
+                start,
+                id=ids.rap_workflow_id(request.rap_id),
+                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                parent_close_policy=ParentClosePolicy.ABANDON,
+                search_attributes=search_attributes(
+                    rap_id=request.rap_id,
+                    backend=self._backend,
+                    workspace=self._workspace,
+                    requester=request.created_by,
+                    project=request.project,
+                ),
+                static_summary=f"{len(jobs)} jobs of {self._workspace} for {request.created_by}"[
+                    :200
+                ],
+                static_details=f"Requested: {', '.join(request.requested_actions)}"[:2000],
+            )
+        except WorkflowAlreadyStartedError:
+            # The id belongs to a RAP of another workspace.
+            return CreateAnswer(outcome=CreateOutcome.INCONSISTENT)
+        self._jobs.add(
+            KnownRap(
+                rap_id=request.rap_id,
+                repo_url=request.repo_url,
+                commit=request.commit,
+                count=len(jobs),
+                created_at=_now(),
+            ),
+            jobs,
+        )
+        self._show()
+        await on_records(RECORD_JOBS, JobChanges(created=rap_rows(request.rap_id, jobs)))
+        return CreateAnswer(outcome=CreateOutcome.CREATED, count=len(jobs))
+
+    @workflow.update
+    async def settle_rap(self, request: SettleRequest) -> SettleAnswer:
+        """Say what became of a create whose answer was lost; if nothing did, nothing ever will."""
+        self._was_asked = True
+        async with self._creating:
+            if self._jobs.rap(request.rap_id) is not None:
+                state = IntentState.ACCEPTED
+            else:
+                state = IntentState.REFUSED
+                self._refused[request.rap_id] = request.at
+            await on_records(SETTLE_INTENT, IntentSettlement(rap_id=request.rap_id, state=state))
+            return SettleAnswer(state=state)
+
+    # --- cancel ---
+
+    @workflow.update
+    async def cancel_jobs(self, request: CancelRequest) -> CancelAnswer:
+        """Cancel some jobs of a RAP; they stop being their actions' current jobs at once."""
+        self._was_asked = True
+        job_ids = tuple(ids.job_id(request.rap_id, action) for action in request.actions)
+        self._jobs.cancel(job_ids)
+        rap = self._jobs.rap(request.rap_id)
+        if rap is None or rap.done:
+            return CancelAnswer(cancelled=0)
+        told = await tell(
+            ids.rap_workflow_id(request.rap_id),
+            "cancel",
+            CancelOrder(job_ids=job_ids, at=request.at, by=request.by),
+            attempts=2,
+        )
+        return CancelAnswer(cancelled=len(job_ids) if told else 0)
+
+    # --- what happens to jobs ---
+
+    @workflow.signal
+    def jobs_finished(self, message: JobsFinished) -> None:
+        """Take note of finished jobs, and tell the RAPs that wait for them."""
+        self._was_asked = True
+        for waiting in self._jobs.finish(message):
+            self._announcements.put((waiting, message))
+        self._show()
+
+    @workflow.signal
+    def rap_lost(self, message: RapLost) -> None:
+        """Take note of a RAP whose workflow was terminated: its unfinished jobs have failed."""
+        lost = self._jobs.active_jobs_of(message.rap_id)
+        self.jobs_finished(
+            JobsFinished(
+                rap_id=message.rap_id, states=dict.fromkeys(lost, State.FAILED), rap_done=True
+            )
+        )
+        self._announcements.put((None, tuple(lost)))
+
+    @workflow.query
+    def current_jobs(self) -> dict[str, KnownJob]:
+        """Show the current job of every action."""
+        return dict(self._jobs.current())
+
+    async def _announce(
+        self, items: list[tuple[str, JobsFinished] | tuple[None, tuple[str, ...]]]
+    ) -> None:
+        for rap_id, message in items:
+            if isinstance(message, JobsFinished) and rap_id is not None:
+                await tell(
+                    ids.rap_workflow_id(rap_id), "dependencies_finished", message, attempts=3
+                )
+            elif isinstance(message, tuple):
+                await self._record_killed(message)
+
+    async def _record_killed(self, job_ids: tuple[str, ...]) -> None:
+        """Make the end of a terminated RAP's jobs known to readers."""
+        code = StatusCode.KILLED_BY_ADMIN
+        await on_records(
+            RECORD_JOBS,
+            JobChanges(
+                changes=tuple(
+                    JobChange(
+                        job_id=job_id,
+                        # Later than anything that the RAP may still have written.
+                        attempt=LAST_ATTEMPT,
+                        code=code,
+                        message=code.message,
+                        at=_now(),
+                    )
+                    for job_id in job_ids
+                )
+            ),
+        )
+
+    async def _forget_closed_raps(self) -> None:
+        """Before planning: a RAP that was terminated must not keep its actions busy for ever."""
+        old = [
+            rap.rap_id
+            for rap in self._jobs.active_raps()
+            if rap.created_at < _now() - CHECK_RAPS_OLDER_THAN_S
+        ]
+        if not old:
+            return
+        closed = await on_controller(
+            FIND_CLOSED,
+            WorkflowIds(ids=tuple(ids.rap_workflow_id(rap_id) for rap_id in old)),
+            limit=ANSWER_WITHIN,
+            summary="look after older RAPs",
+        )
+        for rap_id in old:
+            rap = self._jobs.rap(rap_id)
+            if ids.rap_workflow_id(rap_id) in closed.ids and rap is not None and not rap.done:
+                self.rap_lost(RapLost(rap_id=rap_id))
+
+    # --- the life of the entity ---
+
+    def _show(self) -> None:
+        workflow.set_current_details(workspace_details(self._jobs.active_raps()))
+
+    def _may_leave(self) -> bool:
+        idle = workflow.all_handlers_finished() and self._announcements.is_empty
+        nothing_to_remember = self._jobs.is_empty and not self._refused
+        return idle and (nothing_to_remember or workflow.info().is_continue_as_new_suggested())
+
+    def _carried_over(self) -> WorkspaceStart:
+        forget = _now() - REMEMBER_REFUSALS_S
+        return self._jobs.carried_over().model_copy(
+            update={
+                "refused": {rap: until for rap, until in self._refused.items() if until > forget}
+            }
+        )
+
+
+def _refused(text: str) -> CreateAnswer:
+    return CreateAnswer(outcome=CreateOutcome.REFUSED, details=text)
+
+
+def _refused_by(refusal: Refusal | None) -> CreateAnswer:
+    return _refused(refusal.message if refusal is not None else "Unknown error")
+
+
+def _new_trace() -> dict[str, str]:
+    """A new W3C trace, never that of the request: its root is the job (controller.md 16.3)."""
+    random = workflow.random()
+    return {"traceparent": f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"}
+
+
+def _now() -> float:
+    return workflow.now().timestamp()

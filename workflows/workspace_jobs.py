@@ -1,0 +1,118 @@
+"""What a workspace knows of its jobs and RAPs (controller.md 5.5). Pure."""
+
+from collections.abc import Iterable, Mapping
+
+from rap.messages import JobsFinished, KnownJob, KnownRap, WorkspaceStart
+from rap.models import JobSpec
+from rap.status import State
+
+KEEP_PER_ACTION = 10
+"""Uncancelled jobs remembered of each action, so that a cancel uncovers the one before."""
+
+KEEP_RAPS = 500
+"""Finished RAPs remembered to answer a repeated create; older ones the read model knows."""
+
+
+class WorkspaceJobs:
+    """The current job of each action, the RAPs, and who waits for whom.
+
+    ``revision`` changes with everything that could change a plan.
+    """
+
+    def __init__(self, start: WorkspaceStart) -> None:
+        self._backend, self._workspace = start.backend, start.workspace
+        self._jobs = {action: list(jobs) for action, jobs in start.jobs.items()}
+        self._raps = {rap.rap_id: rap for rap in start.raps}
+        self._waiting = {job_id: list(raps) for job_id, raps in start.waiting.items()}
+        self.revision = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to remember."""
+        return not self._raps and not any(self._jobs.values())
+
+    def current(self) -> Mapping[str, KnownJob]:
+        """The latest uncancelled job of each action."""
+        return {action: jobs[-1] for action, jobs in self._jobs.items() if jobs}
+
+    def rap(self, rap_id: str) -> KnownRap | None:
+        """A remembered RAP."""
+        return self._raps.get(rap_id)
+
+    def active_raps(self) -> list[KnownRap]:
+        """The RAPs with unfinished jobs."""
+        return [rap for rap in self._raps.values() if not rap.done]
+
+    def active_jobs_of(self, rap_id: str) -> list[str]:
+        """The unfinished jobs of a RAP that were not cancelled."""
+        return [
+            job.job_id
+            for jobs in self._jobs.values()
+            for job in jobs
+            if job.rap_id == rap_id and job.state.is_active
+        ]
+
+    def states_awaited_by(self, jobs: Iterable[JobSpec]) -> dict[str, State]:
+        """The last known states of the jobs of other RAPs that these jobs wait for."""
+        jobs = tuple(jobs)
+        own = {job.id for job in jobs}
+        awaited = {needed for job in jobs for needed in job.wait_for_job_ids} - own
+        return {
+            job.job_id: job.state
+            for known in self._jobs.values()
+            for job in known
+            if job.job_id in awaited
+        }
+
+    def add(self, rap: KnownRap, jobs: Iterable[JobSpec]) -> None:
+        """Remember a new RAP; its jobs become current."""
+        self._raps[rap.rap_id] = rap
+        for awaited in self.states_awaited_by(jobs):
+            self._waiting.setdefault(awaited, []).append(rap.rap_id)
+        for job in jobs:
+            known = self._jobs.setdefault(job.action, [])
+            known.append(KnownJob(job_id=job.id, rap_id=rap.rap_id, state=State.PENDING))
+            del known[:-KEEP_PER_ACTION]
+        self.revision += 1
+
+    def cancel(self, job_ids: Iterable[str]) -> None:
+        """Forget cancelled jobs: the job before becomes the action's current one (5.10)."""
+        cancelled = set(job_ids)
+        for action, known in self._jobs.items():
+            self._jobs[action] = [job for job in known if job.job_id not in cancelled]
+        self.revision += 1
+
+    def finish(self, message: JobsFinished) -> list[str]:
+        """Take note of finished jobs.
+
+        Returns:
+            The RAPs to be told.
+        """
+        for action, known in self._jobs.items():
+            self._jobs[action] = [
+                job.model_copy(update={"state": message.states[job.job_id]})
+                if job.job_id in message.states
+                else job
+                for job in known
+            ]
+        told = {rap_id for job_id in message.states for rap_id in self._waiting.pop(job_id, ())}
+        rap = self._raps.get(message.rap_id)
+        if message.rap_done and rap is not None and not rap.done:
+            # Moved to the end: the oldest finished RAP is forgotten first.
+            del self._raps[rap.rap_id]
+            self._raps[rap.rap_id] = rap.model_copy(update={"done": True})
+            finished = [rap.rap_id for rap in self._raps.values() if rap.done]
+            for rap_id in finished[: max(0, len(finished) - KEEP_RAPS)]:
+                del self._raps[rap_id]
+        self.revision += 1
+        return sorted(told)
+
+    def carried_over(self) -> WorkspaceStart:
+        """Everything, for the next run of the workflow."""
+        return WorkspaceStart(
+            backend=self._backend,
+            workspace=self._workspace,
+            jobs={action: tuple(jobs) for action, jobs in self._jobs.items() if jobs},
+            raps=tuple(self._raps.values()),
+            waiting={job_id: tuple(raps) for job_id, raps in self._waiting.items()},
+        )
