@@ -1,0 +1,157 @@
+"""The project file: the one place that knows the pipeline library (controller.md 6).
+
+The library's rules and texts are those that study authors see in their own checks, so they are
+passed on as they are. What it does not foresee is told here, in sentences of the same form.
+"""
+
+import json
+import shlex
+import threading
+import warnings
+from typing import Any
+
+from rap.errors import RequestRefused
+from rap.models import PrivacyLevel, ProjectAction, RefusalKind
+
+try:
+    # The stand-alone package, where it is installed …
+    from pipeline import load_pipeline
+    from pipeline.exceptions import ProjectValidationError, YAMLError
+    from pipeline.loading import parse_yaml_file
+    from pipeline.models import is_database_action
+except ImportError:
+    # … and otherwise the copy inside OpenSAFELY's command line.
+    from opensafely._vendor.pipeline import load_pipeline
+    from opensafely._vendor.pipeline.exceptions import ProjectValidationError, YAMLError
+    from opensafely._vendor.pipeline.loading import parse_yaml_file
+    from opensafely._vendor.pipeline.models import is_database_action
+
+LATEST_VERSION = 5
+_LARGEST_CONFIG = 256 * 1024
+# The library's parser keeps state between its methods.
+_PARSING = threading.Lock()
+
+
+def parse_project(text: bytes) -> tuple[ProjectAction, ...]:
+    """Read and check a ``project.yaml``; its actions in the order of the file.
+
+    Blocks for as long as parsing takes: about a second for a thousand actions.
+
+    Raises:
+        RequestRefused: the text tells the author of the study what is wrong; ``kind`` is
+            ``PROJECT``.
+    """
+    try:
+        # Its warnings are about old versions, for authors at their own machine.
+        with _PARSING, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            pipeline = load_pipeline(text)
+    except ProjectValidationError as error:
+        raise RequestRefused(RefusalKind.PROJECT, str(error)) from error
+    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+        raise _invalid(_what_is_wrong(text)) from error
+    return tuple(
+        ProjectAction(
+            name=str(name),
+            run_command=_command(str(name), action.run.parts, action.config),
+            needs=tuple(str(need) for need in action.needs),
+            outputs={
+                PrivacyLevel(level): {str(key): pattern for key, pattern in patterns.items()}
+                for level, patterns in action.outputs.dict().items()
+            },
+            requires_db=is_database_command(action.run.parts),
+        )
+        for name, action in pipeline.actions.items()
+    )
+
+
+def is_database_command(words: list[str]) -> bool:
+    """Whether a command, split into words, is trusted to reach the database (6.4)."""
+    return bool(is_database_action(words))
+
+
+def parse_yaml(text: bytes, filename: str) -> Any:  # noqa: ANN401 - YAML may hold anything
+    """Any YAML document; its parser's complaints name ``filename``.
+
+    Raises:
+        YAMLError: the text is not YAML; the message is the parser's.
+    """
+    with _PARSING, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return parse_yaml_file(text, filename=filename)
+
+
+def _command(name: str, words: list[str], config: dict[Any, Any] | None) -> str:
+    """The run command in its normal form, with the configuration as its last argument."""
+    if not config:
+        return shlex.join(words)
+    if _size(config) > _LARGEST_CONFIG:
+        raise _invalid(f"`config` section for action {name} is too large")
+    try:
+        text = json.dumps(config)
+    except (TypeError, ValueError) as error:
+        raise _invalid(
+            f"`config` section for action {name} cannot be written as JSON: {error}"
+        ) from error
+    # Without apostrophes no shell ever has to quote within the quotes.
+    return shlex.join([*words, "--config", text.replace("'", r"\u0027")])
+
+
+def _invalid(sentence: str) -> RequestRefused:
+    return RequestRefused(RefusalKind.PROJECT, f"Invalid project: \n{sentence}")
+
+
+def _what_is_wrong(text: bytes) -> str:
+    """A sentence about a file that the library's rules do not foresee and it stumbles over."""
+    try:
+        document = parse_yaml(text, "project.yaml")
+    except (YAMLError, ValueError, RecursionError):
+        return "The file is not valid YAML in UTF-8"
+    if not isinstance(document, dict):
+        return "The file must be a dictionary of key/value pairs, with `version` and `actions`"
+    if any(not isinstance(key, str) for key in document):
+        return "The names of the sections must be strings"
+    version = document.get("version")
+    if isinstance(version, str | int | float) and float(version) > LATEST_VERSION:
+        return (
+            f"Project `version` is {version}, but the latest version known here is {LATEST_VERSION}"
+        )
+    for name, action in document.get("actions", {}).items():
+        if isinstance(action, dict) and (problem := _what_is_wrong_with_action(action)):
+            return f"{problem} for action {name}"
+    return "The file has a structure that cannot be understood"
+
+
+def _what_is_wrong_with_action(action: dict[Any, Any]) -> str | None:
+    if any(not isinstance(key, str) or key == "action_id" for key in action):
+        return "Unexpected parameters"
+    try:
+        if not shlex.split(str(action.get("run"))):
+            return "`run` section is empty"
+    except ValueError as error:
+        return f"`run` section cannot be split into words ({error})"
+    if any(not isinstance(need, str) for need in action.get("needs") or ()):
+        return "`needs` section must be a list of action names, which are strings,"
+    outputs = action.get("outputs", {})
+    if any(not isinstance(key, str) or key == "action_id" for key in outputs):
+        return "Unexpected parameters in `outputs` section"
+    return None
+
+
+def _size(value: object, known: dict[int, int] | None = None) -> int:
+    """How much text a value would be as JSON, at least.
+
+    Counted without writing it out: with YAML's aliases a few lines can stand for gigabytes.
+    """
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    known[id(value)] = 0
+    if isinstance(value, dict):
+        size = sum(_size(key, known) + _size(item, known) for key, item in value.items()) + 2
+    elif isinstance(value, list):
+        size = sum(_size(item, known) for item in value) + 2
+    else:
+        size = len(str(value))
+    known[id(value)] = size
+    return size
