@@ -90,6 +90,8 @@ class IntentSettlement(Model):
 
     rap_id: str
     state: IntentState
+    asked_at: float | None = None
+    """When the settled create was asked for: an intent announced later stays as it is."""
 
 
 class MaintenanceType(StrEnum):

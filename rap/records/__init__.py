@@ -1,1 +1,10 @@
-"""The read model: a projection for fast and lasting answers, never read by decisions."""
+"""The read model: what readers know of jobs and backends (architecture.md 2.5).
+
+A projection of Temporal's histories for fast and lasting answers. Workflows write it through local
+activities, the API announces its creates in it, everybody reads it; no decision is taken from it.
+"""
+
+from rap.records.store import Records, UnknownJob
+from rap.records.tables import StoredJob
+
+__all__ = ["Records", "StoredJob", "UnknownJob"]

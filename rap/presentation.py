@@ -1,0 +1,186 @@
+"""What a reader sees of a job and of a backend (rap-api.md A5, A8.2, A8.3). Pure.
+
+The record of a waiting job says what the job itself waits for; what its backend makes of that
+(paused, in maintenance, a queue) is worked out here from the backend's row, so that switching a
+backend writes one row and not one for each waiting job.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from rap.records.tables import StoredJob
+from rap.rows import BackendRow, HoldUp
+from rap.status import WAITING_HEAVY, State, StatusCode
+
+OUT_OF_CONTACT_AFTER = 180
+"""Seconds without a report after which a running job's message says so: six missed reports."""
+
+_AFTER_A_RESET = frozenset({StatusCode.WAITING_ON_REBOOT, StatusCode.WAITING_DB_MAINTENANCE})
+_QUEUED = frozenset({StatusCode.WAITING_ON_WORKERS, StatusCode.WAITING_ON_DB_WORKERS})
+_TOLD_STAGES = frozenset({StatusCode.PREPARING, StatusCode.FINALIZING})
+
+
+class BackendView:
+    """A backend's row, made ready to be asked about many jobs."""
+
+    def __init__(self, row: BackendRow) -> None:
+        self.row = row
+        places: Counter[bool] = Counter()
+        self._places: dict[str, int] = {}
+        for entry in row.queue:
+            places[entry.requires_db] += 1
+            self._places[entry.job_id] = places[entry.requires_db]
+        self._running = Counter(entry.requires_db for entry in row.slots)
+        self._hosts = {entry.job_id: entry.host for entry in row.slots}
+        self._seen = {report.host: report.at for report in row.agents}
+
+    def place(self, job_id: str) -> int | None:
+        """The place of a waiting job among those of its kind, from 1; ``None`` if not queued."""
+        return self._places.get(job_id)
+
+    def running(self, *, requires_db: bool) -> int:
+        """How many jobs of a kind hold a slot."""
+        return self._running[requires_db]
+
+    def limit(self, *, requires_db: bool) -> float:
+        """The workers for a kind of job."""
+        return self.row.max_db_workers if requires_db else self.row.max_workers
+
+    def silent_since(self, job_id: str, now: float) -> float | None:
+        """The last report of the host that runs a job, if that is too long ago."""
+        seen = self._seen.get(self._hosts.get(job_id, ""), self.row.last_seen)
+        return seen if seen is not None and now - seen > OUT_OF_CONTACT_AFTER else None
+
+
+def present(job: StoredJob, backend: BackendView | None, now: float) -> dict[str, Any]:
+    """The 15 members of a job on the wire.
+
+    Args:
+        job: its record.
+        backend: its backend; ``None`` if that has no row yet.
+        now: seconds since the epoch.
+    """
+    code, message, updated_at = job.status_code, job.status_message, job.updated_at
+    if not code.is_final:
+        code, message = shown_status(job, backend, now)
+        if backend:
+            updated_at = max(updated_at, int(backend.row.updated_at))
+    return {
+        "identifier": job.id,
+        "rap_id": job.rap_id,
+        "backend": job.backend,
+        "action": job.action,
+        "run_command": job.run_command,
+        "status": code.state.value,
+        "status_code": code.value,
+        "status_message": message,
+        "created_at": whole_seconds(job.created_at),
+        "updated_at": whole_seconds(updated_at),
+        "started_at": None if job.started_at is None else whole_seconds(job.started_at),
+        "completed_at": None if job.completed_at is None else whole_seconds(job.completed_at),
+        "trace_context": job.trace_context,
+        "metrics": job.metrics,
+        "requires_db": job.requires_db,
+    }
+
+
+def shown_status(job: StoredJob, backend: BackendView | None, now: float) -> tuple[StatusCode, str]:
+    """The code and message that a reader sees for a job.
+
+    A message starts with the sentence of its code, so that programs can rely on it; what holds the
+    job up follows in brackets, for people.
+    """
+    if job.status_code.is_final or backend is None:
+        return job.status_code, job.status_message
+    if job.status_code.state is State.RUNNING:
+        return job.status_code, _running_message(job, backend, now)
+    code = _pending_code(job, backend)
+    if code in _QUEUED:
+        return code, _queued_message(job, backend, code)
+    return code, job.status_message if code is job.status_code else code.message
+
+
+def _pending_code(job: StoredJob, backend: BackendView) -> StatusCode:
+    stored = job.status_code
+    if backend.row.paused:
+        # A job that was stopped for a reboot keeps saying so (controller.md 12.1).
+        return stored if stored is StatusCode.WAITING_ON_REBOOT else StatusCode.WAITING_PAUSED
+    if backend.row.maintenance and job.requires_db:
+        return StatusCode.WAITING_DB_MAINTENANCE
+    queued = stored is StatusCode.CREATED and backend.place(job.id) is not None
+    if stored in _AFTER_A_RESET or queued:
+        if job.requires_db:
+            return StatusCode.WAITING_ON_DB_WORKERS
+        return StatusCode.WAITING_ON_WORKERS
+    return stored
+
+
+def _queued_message(job: StoredJob, backend: BackendView, code: StatusCode) -> str:
+    heavy = job.weight > 1 and not job.requires_db
+    sentence = WAITING_HEAVY if heavy else code.message
+    if backend.row.hold_up is HoldUp.NO_AGENT:
+        return f"{sentence} (no agent of the backend is connected)"
+    place = backend.place(job.id)
+    if place is None:
+        return sentence
+    if job.weight > backend.limit(requires_db=job.requires_db):
+        return f"{sentence} (needs more workers than the backend has)"
+    running = backend.running(requires_db=job.requires_db)
+    kind = "database job" if job.requires_db else "job"
+    counted = f"{running or 'no'} {kind}{'' if running == 1 else 's'}"
+    return f"{sentence} ({ordinal(place)} in the queue, {counted} running)"
+
+
+def _running_message(job: StoredJob, backend: BackendView, now: float) -> str:
+    since = backend.silent_since(job.id, now)
+    if since is not None:
+        return f"{job.status_message} (backend out of contact since {whole_seconds(int(since))})"
+    if job.status_code in _TOLD_STAGES:
+        return f"{job.status_message} ({job.status_code.value})"
+    return job.status_message
+
+
+def present_backends(slugs: Sequence[str], rows: dict[str, BackendRow]) -> list[dict[str, Any]]:
+    """The flags of backends on the wire, in the order of ``slugs``; never seen ones are empty."""
+    return [_present_backend(slug, rows.get(slug)) for slug in slugs]
+
+
+def _present_backend(slug: str, row: BackendRow | None) -> dict[str, Any]:
+    row = row or BackendRow(slug=slug, version=0, updated_at=0)
+    kind = row.maintenance_type if row.maintenance else None
+    return {
+        "slug": slug,
+        "last_seen": microseconds(row.last_seen),
+        "paused": {
+            "status": "on" if row.paused else "off",
+            "since": microseconds(row.paused_since),
+        },
+        "db_maintenance": {
+            "status": "on" if row.maintenance else "off",
+            "since": microseconds(row.maintenance_since),
+            "type": kind.value if kind else None,
+        },
+    }
+
+
+@lru_cache(maxsize=100_000)
+def whole_seconds(moment: int) -> str:
+    """A time as jobs show it: ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def microseconds(moment: float | None) -> str | None:
+    """A time as backends show it: six fractional digits, none if they are all zero."""
+    if moment is None:
+        return None
+    return datetime.fromtimestamp(moment, UTC).isoformat().removesuffix("+00:00") + "Z"
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``4th`` …"""
+    teens = 10 <= number % 100 <= 20
+    suffix = "th" if teens else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"

@@ -1,0 +1,63 @@
+"""Every read of the read model."""
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, select
+
+from rap.records.tables import (
+    JOB_COLUMNS,
+    StoredJob,
+    among,
+    backend,
+    intent,
+    job,
+    stored_job,
+)
+from rap.rows import Intent, IntentState
+
+
+def jobs_of(
+    connection: Connection, rap_ids: Collection[str], backends: Collection[str]
+) -> list[StoredJob]:
+    """See :meth:`rap.records.Records.jobs_of`."""
+    statement = (
+        select(*JOB_COLUMNS)
+        .where(among(connection, job.c.rap_id, rap_ids), job.c.backend.in_(backends))
+        .order_by(job.c.rap_id, job.c.position)
+    )
+    return [stored_job(row) for row in connection.execute(statement)]
+
+
+def rap(connection: Connection, rap_id: str) -> list[StoredJob]:
+    """See :meth:`rap.records.Records.rap`."""
+    statement = select(*JOB_COLUMNS).where(job.c.rap_id == rap_id).order_by(job.c.position)
+    return [stored_job(row) for row in connection.execute(statement)]
+
+
+def intents(connection: Connection, rap_ids: Collection[str]) -> dict[str, Intent]:
+    """See :meth:`rap.records.Records.intents`."""
+    statement = select(intent).where(among(connection, intent.c.rap_id, rap_ids))
+    found = connection.execute(statement).mappings()
+    return {row["rap_id"]: Intent.model_validate(row) for row in found}
+
+
+def unsettled(connection: Connection, before: float) -> list[Intent]:
+    """See :meth:`rap.records.Records.unsettled`."""
+    statement = (
+        select(intent)
+        .where(intent.c.state == IntentState.PENDING.value, intent.c.created_at < before)
+        .order_by(intent.c.created_at)
+    )
+    return [Intent.model_validate(row) for row in connection.execute(statement).mappings()]
+
+
+def backend_versions(connection: Connection, slugs: Collection[str]) -> dict[str, int]:
+    """The version of each of these backends that has a row."""
+    statement = select(backend.c.slug, backend.c.version).where(backend.c.slug.in_(slugs))
+    return {row.slug: row.version for row in connection.execute(statement)}
+
+
+def backend_documents(connection: Connection, slugs: Collection[str]) -> list[str]:
+    """The rows of these backends, as JSON."""
+    statement = select(backend.c.document).where(backend.c.slug.in_(slugs))
+    return list(connection.scalars(statement))
