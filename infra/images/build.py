@@ -96,7 +96,7 @@ class JobImages:
         started = time.monotonic()
         recipe = STAND_INS[name]
         base = f"{recipe.base}:{self._sources}"
-        self._tell(f"{name}: not here and not to be pulled; building a stand-in from this machine.")
+        self._tell(f"{name}: cannot be pulled; building a stand-in from this machine's Python.")
         if not self._exists(base):
             with tempfile.TemporaryFile() as archive:
                 recipe.make_base(archive)

@@ -71,9 +71,9 @@ def make_patient(number: int, dice: random.Random) -> Patient:
     imd = dice.randint(1, 5)
     smoker = dice.random() < 0.10 + 0.03 * (5 - imd)
     bmi = round(dice.gauss(27.2 + (0.5 if smoker else 0), 4.8), 1)
-    diabetes = dice.random() < logistic(-5.2 + 0.035 * age + 0.09 * (bmi - 27))
+    diabetes = dice.random() < logistic(-4.6 + 0.035 * age + 0.09 * (bmi - 27))
     pressure = round(dice.gauss(108 + 0.42 * age + 0.5 * (bmi - 27), 11))
-    risk = -5.6 + 0.042 * age + 0.8 * diabetes + 0.55 * smoker - 0.14 * imd
+    risk = -4.6 + 0.042 * age + 0.8 * diabetes + 0.55 * smoker - 0.14 * imd
     risk += 0.25 * (sex == "male") + 0.012 * (pressure - 130)
     admitted = dice.random() < logistic(risk)
     died = dice.random() < logistic(-9.5 + 0.085 * age + 0.9 * admitted)

@@ -65,9 +65,10 @@ class DevServer:
     port: int = field(default_factory=free_port)
     ui_port: int | None = None
     """Port of the Web UI; ``None``: no Web UI."""
-    log: Path | None = None
+    log_path: Path | None = None
     """File for the server's output; ``None``: this process's standard error."""
     log_level: str = "error"
+    name: str = "temporal"
     process: "subprocess.Popen[bytes] | None" = None
 
     @property
@@ -90,7 +91,7 @@ class DevServer:
         cli = resolve_cli()
         if self.db:
             self.db.parent.mkdir(parents=True, exist_ok=True)
-        with _output(self.log) as output:
+        with _output(self.log_path) as output:
             # A session of its own: Ctrl-C in the terminal must not reach it before its clients.
             self.process = subprocess.Popen(  # noqa: S603  our own command
                 self.command(cli),

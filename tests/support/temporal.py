@@ -13,7 +13,7 @@ from infra.temporal.dev_server import DevServer
 @contextmanager
 def temporal_server(db: Path | None = None, *, log: Path | None = None) -> Iterator[DevServer]:
     """A development server on a free port, as the product runs it; in memory unless told."""
-    with DevServer(db=db, log=log).running() as server:
+    with DevServer(db=db, log_path=log).running() as server:
         yield server
 
 
