@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -113,7 +112,6 @@ async def serve(
     settings: ControllerSettings, client: Client, records: Records, stop: asyncio.Event
 ) -> None:
     """Work until told to stop, then finish what is at hand."""
-    Path(settings.workdir).mkdir(parents=True, exist_ok=True)
     await check_search_attributes(client)
     worker = make_worker(client, controller_activities(settings, client, records))
     async with worker:
