@@ -27,6 +27,8 @@ GO_PACKAGE = f"github.com/temporalio/cli/cmd/temporal@{VERSION}"
 DOWNLOAD_SITE = "https://temporal.download"
 DOWNLOAD_LIMIT = 180.0
 BUILD_LIMIT = 900.0
+SYSTEM_GO = Path("/usr/local/go/bin/go")
+"""Where Go's own installer puts it, often without a change of ``PATH``."""
 _ANSWER_LIMIT = 5.0
 
 # Run in a process of its own: the SDK's download cannot be interrupted from Python.
@@ -142,8 +144,8 @@ def _download(target: Path, env: Mapping[str, str], tell: Say) -> str:
 def _build(target: Path, env: Mapping[str, str], tell: Say) -> str:
     """Build with Go; answers why it could not be done."""
     go = shutil.which("go", path=env.get("PATH", os.defpath))
-    if go is None and _runs(Path("/usr/local/go/bin/go")):
-        go = "/usr/local/go/bin/go"
+    if go is None and _runs(SYSTEM_GO):
+        go = str(SYSTEM_GO)
     if go is None:
         return "Go is not installed"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:

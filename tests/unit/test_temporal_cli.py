@@ -1,0 +1,127 @@
+"""Finding and fetching the Temporal command line."""
+
+import os
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.temporal.cli import GO_PACKAGE, VERSION, cache_dir, find_cli, resolve_cli
+from infra.temporal.dev_server import DYNAMIC_CONFIG, DevServer
+from rap.errors import ConfigurationError, Unavailable
+from rap.temporal import SEARCH_ATTRIBUTES
+
+pytestmark = pytest.mark.unit
+
+
+def program(path: Path, text: str = "#!/bin/sh\n") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> dict[str, str]:
+    """An environment in which nothing of Temporal can be found."""
+    (tmp_path / "bin").mkdir()
+    return {"HOME": str(tmp_path), "PATH": str(tmp_path / "bin")}
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("no network")
+
+    monkeypatch.setattr(httpx, "get", refuse)
+    # A Go that is really installed would be used wherever PATH points.
+    monkeypatch.setattr("infra.temporal.cli.SYSTEM_GO", Path("/nonexistent/go"))
+
+
+def test_the_named_path_comes_first(env: dict[str, str], tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "temporal")
+    named = program(tmp_path / "elsewhere" / "temporal")
+    assert find_cli({**env, "TEMPORAL_CLI_PATH": str(named)}) == named
+
+
+def test_a_named_path_that_cannot_be_run_is_an_error_and_not_passed_over(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    program(tmp_path / "bin" / "temporal")
+    with pytest.raises(ConfigurationError, match="TEMPORAL_CLI_PATH is /nowhere/temporal"):
+        resolve_cli({**env, "TEMPORAL_CLI_PATH": "/nowhere/temporal"})
+
+
+def test_path_comes_before_go_and_cache_and_go_before_cache(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    cached = program(cache_dir(env) / "temporal")
+    assert find_cli(env) == cached
+    from_go = program(tmp_path / "go" / "bin" / "temporal")
+    assert find_cli(env) == from_go
+    on_path = program(tmp_path / "bin" / "temporal")
+    assert find_cli(env) == on_path
+
+
+def test_cache_follows_the_xdg_variable_and_the_version(tmp_path: Path) -> None:
+    folder = cache_dir({"XDG_CACHE_HOME": str(tmp_path)})
+    assert folder == tmp_path / "opensafely-rap" / "temporal" / VERSION
+
+
+def test_offline_it_is_built_with_go_into_the_cache_and_found_there_next_time(
+    env: dict[str, str], tmp_path: Path, offline: None
+) -> None:
+    # Stands for Go: notes what it was asked, and delivers a program.
+    program(
+        tmp_path / "bin" / "go",
+        f'#!/bin/sh\necho "$@" CGO_ENABLED=$CGO_ENABLED > {tmp_path}/asked\n'
+        'printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
+    )
+    told: list[str] = []
+    cli = resolve_cli(env, tell=told.append)
+    assert cli == cache_dir(env) / "temporal"
+    assert os.access(cli, os.X_OK)
+    assert (tmp_path / "asked").read_text() == f"install {GO_PACKAGE} CGO_ENABLED=0\n"
+    assert any("Building" in line for line in told)
+    (tmp_path / "bin" / "go").unlink()
+    assert resolve_cli(env) == cli
+
+
+def test_without_network_and_go_the_error_says_what_to_do(
+    env: dict[str, str], offline: None
+) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        resolve_cli(env, tell=lambda _: None)
+    text = str(error.value)
+    assert "Go is not installed" in text
+    assert "TEMPORAL_CLI_PATH" in text
+
+
+def test_a_build_that_fails_leaves_nothing_in_the_cache(
+    env: dict[str, str], tmp_path: Path, offline: None
+) -> None:
+    program(tmp_path / "bin" / "go", "#!/bin/sh\necho no such module >&2\nexit 1\n")
+    with pytest.raises(ConfigurationError, match="failed: no such module"):
+        resolve_cli(env, tell=lambda _: None)
+    assert not list(cache_dir(env).iterdir())
+
+
+def test_dev_server_is_started_with_all_search_attributes_and_the_quick_settings() -> None:
+    command = DevServer(db=Path("t.db"), port=1, ui_port=2).command(Path("temporal"))
+    for name, kind in SEARCH_ATTRIBUTES.items():
+        assert f"{name}={kind}" in command
+    for name, value in DYNAMIC_CONFIG.items():
+        assert f"{name}={value}" in command
+    assert command[command.index("--db-filename") + 1] == "t.db"
+    assert "journal_mode=wal" in command
+    assert "--headless" not in command
+
+
+def test_a_dev_server_that_ends_at_once_is_reported_with_its_port(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEMPORAL_CLI_PATH", str(program(tmp_path / "t", "#!/bin/sh\nexit 3\n")))
+    server = DevServer(port=18999)
+    with pytest.raises(Unavailable, match=r"ended at once \(exit 3\).*18999"):
+        server.start()
+    assert server.process is None
