@@ -1,0 +1,96 @@
+"""Identifiers and status codes: controller.md 1 and 3."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rap import ids
+from rap.egress import Fault, Stage
+from rap.errors import FAULT_SENTENCES
+from rap.status import State, StatusCode, version
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.mark.spec("controller:1", "rap-api:93")
+@pytest.mark.parametrize(
+    ("rap_id", "action", "expected"),
+    [
+        ("abc", "def", "nidrhh6y2fk57dsu"),
+        ("a1b2c3d4e5f6g7h8", "generate_dataset", "kmpzdmnuqrsftzu7"),
+        ("a1b2c3d4e5f6g7h8", "run_all", "on3akxxkso4zut4m"),
+        ("aaaaaaaaaaaaaaa1", "analyse", "cv6lbkarugdiuwus"),
+        ("aaaaaaaaaaaaaaa3", "standalone", "wwurqo2isn52b5s4"),
+    ],
+)
+def test_job_ids_follow_the_formula(rap_id, action, expected):
+    assert ids.job_id(rap_id, action) == expected
+
+
+@pytest.mark.spec("controller:2")
+def test_another_rap_gives_another_job_id():
+    assert ids.job_id("a", "x") == ids.job_id("a", "x")
+    assert ids.job_id("a", "x") != ids.job_id("b", "x")
+
+
+@pytest.mark.spec("controller:3")
+def test_task_ids_count_the_attempts():
+    assert (ids.task_id("j", 1), ids.task_id("j", 2)) == ("j-001", "j-002")
+
+
+@pytest.mark.spec("controller:6")
+@pytest.mark.parametrize(
+    ("text", "slug"),
+    [
+        ("string_______string-------string string", "string-string-string-string"),
+        ("string!@#$%^&**()", "string"),
+        ("__string__", "string"),
+        ("neko猫", "neko"),
+    ],
+)
+def test_slugify(text, slug):
+    assert ids.slugify(text) == slug
+
+
+def test_random_rap_ids_fit_the_pattern_of_the_api():
+    assert len(ids.random_rap_id()) == 16
+    assert ids.random_rap_id().isalnum()
+
+
+@pytest.mark.spec("agent:155")
+@given(st.text(alphabet="osjb-abc123", min_size=1))
+def test_job_of_container_gives_back_any_id(job):
+    assert ids.job_of_container(ids.container_name(job)) == job
+
+
+def test_a_container_of_another_name_is_no_job():
+    assert ids.job_of_container("postgres") is None
+
+
+def test_every_code_has_a_state_and_a_sentence():
+    for code in StatusCode:
+        assert code.message
+        assert code.is_final == (not code.state.is_active)
+    assert StatusCode.SUCCEEDED.state is State.SUCCEEDED
+    assert StatusCode.INITIATED.state is State.RUNNING
+
+
+def test_every_stage_is_a_status_code_and_every_fault_has_a_sentence():
+    assert {StatusCode(stage.value).state for stage in Stage} == {State.RUNNING}
+    assert set(FAULT_SENTENCES) == set(Fault)
+
+
+def test_versions_rise_along_the_life_of_a_job():
+    life = [
+        (1, StatusCode.CREATED),
+        (1, StatusCode.WAITING_ON_DEPENDENCIES),
+        (1, StatusCode.WAITING_ON_WORKERS),
+        (1, StatusCode.INITIATED),
+        (1, StatusCode.EXECUTING),
+        (2, StatusCode.WAITING_ON_REBOOT),
+        (2, StatusCode.INITIATED),
+        (2, StatusCode.FINALIZING),
+        (2, StatusCode.SUCCEEDED),
+    ]
+    versions = [version(attempt, code) for attempt, code in life]
+    assert versions == sorted(set(versions))

@@ -1,0 +1,155 @@
+"""From the end of an attempt to the status of its job: controller.md 11."""
+
+import pytest
+
+from rap.egress import Ending, ExitNote, Fault, JobOutcome
+from rap.errors import FAULT_SENTENCES, TRANSIENT_FAULTS
+from rap.messages import AttemptResult, StopReason
+from rap.status import StatusCode
+from workflows.results import LONGEST_PAUSE_S, MAX_FAULTS, conclude
+
+pytestmark = pytest.mark.unit
+
+
+def ended(exit_code=0, stopped=None, requires_db=False, faults=0, **facts):
+    facts = {"ending": Ending.COMPLETED, "exit_code": exit_code, "task_id": "j-001", **facts}
+    result = AttemptResult(outcome=JobOutcome(**facts), stopped=stopped)
+    return conclude(result, requires_db=requires_db, faults=faults)
+
+
+@pytest.mark.spec("controller:121")
+def test_exit_zero_succeeds():
+    assert (ended().code, ended().message) == (StatusCode.SUCCEEDED, "Completed successfully")
+
+
+@pytest.mark.spec("controller:122", "rap-api:102")
+def test_excluded_files_are_mentioned():
+    assert ended(has_level4_excluded_files=True).message == (
+        "Completed successfully, but some file(s) marked as moderately_sensitive were excluded. "
+        "See job log for details."
+    )
+
+
+@pytest.mark.spec("controller:123", "rap-api:106")
+def test_unmatched_patterns_fail_with_the_fixed_text():
+    conclusion = ended(has_unmatched_patterns=True)
+    assert conclusion.code is StatusCode.UNMATCHED_PATTERNS
+    assert conclusion.message == (
+        "Outputs matching expected patterns were not found. See job log for details."
+    )
+
+
+@pytest.mark.spec("controller:124", "rap-api:103")
+def test_non_zero_exit_without_a_reason():
+    assert ended(1).message == "Job exited with an error"
+
+
+@pytest.mark.spec("controller:125", "rap-api:104")
+def test_the_agents_reason_is_appended():
+    note = {"exit_note": ExitNote.OUT_OF_MEMORY, "memory_limit_bytes": 4 * 1024**3}
+    assert ended(137, **note).message == (
+        "Job exited with an error: Job ran out of memory (limit was 4.00GB)"
+    )
+    assert ended(137, exit_note=ExitNote.OUT_OF_MEMORY).message == (
+        "Job exited with an error: Job ran out of memory"
+    )
+    assert ended(137, exit_note=ExitNote.KILLED).message == (
+        "Job exited with an error: Job killed by OpenSAFELY admin or memory limits"
+    )
+
+
+@pytest.mark.spec("controller:126", "rap-api:105")
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (2, "command line arguments"),
+        (3, "transient database error"),
+        (4, "New data is being imported"),
+        (5, "Something went wrong with the database"),
+        (6, "too complex"),
+        (10, "reading your ehrQL code"),
+        (11, "supplied data files"),
+        (12, "required permissions"),
+        (13, "Assurance tests failed"),
+        (14, "such slow progress"),
+    ],
+)
+def test_exit_codes_of_database_jobs_have_a_sentence(code, words):
+    assert words in ended(code, requires_db=True).message
+
+
+@pytest.mark.spec("controller:127")
+def test_the_agents_reason_wins_over_the_exit_codes_sentence():
+    conclusion = ended(5, requires_db=True, exit_note=ExitNote.KILLED)
+    assert conclusion.message.endswith("killed by OpenSAFELY admin or memory limits")
+
+
+@pytest.mark.spec("controller:128")
+def test_other_codes_and_other_jobs_get_no_sentence():
+    assert ended(7, requires_db=True).message == "Job exited with an error"
+    for code in (3, 4, 5):
+        assert ended(code).message == "Job exited with an error"
+
+
+@pytest.mark.spec("controller:129")
+def test_non_zero_exit_beats_unmatched_patterns():
+    assert ended(1, has_unmatched_patterns=True).code is StatusCode.NONZERO_EXIT
+
+
+@pytest.mark.spec("controller:130")
+def test_no_exit_code_is_a_failure():
+    assert ended(None).code is StatusCode.NONZERO_EXIT
+
+
+def test_a_cancel_outranks_any_result():
+    assert ended(0, stopped=StopReason.CANCELLED).code is StatusCode.CANCELLED_BY_USER
+
+
+def test_a_success_that_came_before_maintenance_is_kept_and_a_failure_is_not():
+    assert ended(0, stopped=StopReason.MAINTENANCE).code is StatusCode.SUCCEEDED
+    assert ended(5, stopped=StopReason.MAINTENANCE).code is StatusCode.WAITING_DB_MAINTENANCE
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (StopReason.MAINTENANCE, StatusCode.WAITING_DB_MAINTENANCE),
+        (StopReason.REBOOT, StatusCode.WAITING_ON_REBOOT),
+        (StopReason.HOST_LOST, StatusCode.WAITING_ON_NEW_TASK),
+        (StopReason.KILLED_BY_ADMIN, StatusCode.KILLED_BY_ADMIN),
+    ],
+)
+def test_a_stopped_attempt_gets_the_code_of_its_reason(reason, code):
+    assert ended(None, stopped=reason, ending=Ending.CANCELLED).code is code
+
+
+@pytest.mark.spec("controller:133")
+@pytest.mark.parametrize("fault", sorted(TRANSIENT_FAULTS))
+def test_a_transient_fault_asks_for_a_new_task_and_in_the_end_fails_with_its_sentence(fault):
+    facts = {"ending": Ending.FAILED, "fault": fault}
+    pauses = []
+    for faults in range(MAX_FAULTS - 1):
+        conclusion = ended(None, faults=faults, **facts)
+        assert conclusion.code is StatusCode.WAITING_ON_NEW_TASK
+        pauses.append(conclusion.pause_s)
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= LONGEST_PAUSE_S
+    last = ended(None, faults=MAX_FAULTS - 1, **facts)
+    assert last.code is StatusCode.JOB_ERROR
+    assert last.message == f"This job returned a fatal error. {FAULT_SENTENCES[fault]}"
+
+
+@pytest.mark.parametrize("fault", sorted(set(Fault) - TRANSIENT_FAULTS))
+def test_a_permanent_fault_fails_the_job_at_once(fault):
+    conclusion = ended(None, ending=Ending.FAILED, fault=fault)
+    assert conclusion.code is StatusCode.JOB_ERROR
+    assert FAULT_SENTENCES[fault] in conclusion.message
+
+
+def test_a_job_killed_on_the_backend_is_killed_by_admin():
+    assert ended(None, ending=Ending.CANCELLED).code is StatusCode.KILLED_BY_ADMIN
+
+
+def test_an_attempt_that_ends_without_an_outcome_is_an_internal_error():
+    conclusion = conclude(AttemptResult(), requires_db=False, faults=0)
+    assert conclusion.code is StatusCode.INTERNAL_ERROR

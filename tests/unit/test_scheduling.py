@@ -1,0 +1,201 @@
+"""Who gets the next slot: controller.md 9."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rap.messages import BackendLimits, Reservation, SlotRequest
+from workflows.scheduling import never_fits, schedule
+
+pytestmark = pytest.mark.unit
+
+
+def job(
+    job_id: str,
+    workspace: str = "w",
+    *,
+    created_at: int = 0,
+    requires_db: bool = False,
+    weight: float = 1.0,
+    host: str | None = None,
+    position: int = 0,
+) -> Reservation:
+    return Reservation(
+        rap_id="r",
+        request=SlotRequest(
+            job_id=job_id,
+            workspace=workspace,
+            requires_db=requires_db,
+            weight=weight,
+            created_at=created_at,
+            position=position,
+            attempt=1,
+        ),
+        since=float(created_at),
+        host=host,
+    )
+
+
+def decide(running, waiting, workers=10.0, db=10.0, room=None, paused=False, maintenance=False):
+    plan = schedule(
+        running,
+        waiting,
+        limits=BackendLimits(max_workers=workers, max_db_workers=db),
+        room={"h": 1000} if room is None else room,
+        paused=paused,
+        maintenance=maintenance,
+    )
+    return [grant.job_id for grant in plan.grants], list(plan.queue)
+
+
+@pytest.mark.spec("controller:92")
+def test_worked_example_of_the_specification():
+    waiting = [
+        *(job(f"a{n}", "w1", created_at=100 + n) for n in range(3)),
+        *(job(f"b{n}", "w2", created_at=200 + n) for n in range(3)),
+        job("c", "w3", created_at=300, requires_db=True),
+    ]
+    assert decide([], waiting, workers=3, db=3) == (["c", "a0", "b0", "a1"], ["b1", "b2", "a2"])
+
+
+@pytest.mark.spec("controller:83", "controller:84")
+def test_limit_of_zero_starts_nothing():
+    waiting = [job("a"), job("d", requires_db=True)]
+    assert decide([], waiting, workers=0, db=0) == ([], ["d", "a"])
+
+
+@pytest.mark.spec("controller:85")
+def test_a_full_pool_blocks_only_its_own_kind():
+    waiting = [job("a"), job("d", requires_db=True)]
+    assert decide([], waiting, workers=0, db=1) == (["d"], ["a"])
+    assert decide([], waiting, workers=1, db=0) == (["a"], ["d"])
+
+
+@pytest.mark.spec("controller:87")
+def test_weights_add_up_and_a_light_job_waits_behind_a_heavy_one():
+    waiting = [job("a", weight=1.5), job("b", weight=1.5, created_at=1), job("c", created_at=2)]
+    assert decide([], waiting, workers=2) == (["a"], ["b", "c"])
+
+
+@pytest.mark.spec("controller:88")
+def test_the_limit_itself_may_be_reached():
+    waiting = [
+        job("a", requires_db=True, weight=2),
+        job("b", requires_db=True, weight=2, created_at=1),
+        job("c", requires_db=True, created_at=2),
+    ]
+    assert decide([], waiting, db=3) == (["a", "c"], ["b"])
+
+
+@pytest.mark.spec("controller:89")
+def test_a_job_heavier_than_the_limit_never_starts_and_is_known_as_such():
+    heavy = job("a", weight=3)
+    assert decide([], [heavy], workers=2) == ([], ["a"])
+    assert never_fits(heavy, BackendLimits(max_workers=2, max_db_workers=9))
+    assert not never_fits(heavy, BackendLimits(max_workers=3, max_db_workers=0))
+
+
+@pytest.mark.spec("controller:93")
+def test_among_equals_the_database_job_then_the_older():
+    waiting = [job("new", created_at=2), job("old", created_at=1), job("d", "w", requires_db=True)]
+    assert decide([], waiting)[0] == ["d", "old", "new"]
+
+
+@pytest.mark.spec("controller:149", "controller:151")
+def test_a_paused_backend_starts_nothing():
+    assert decide([job("r", host="h")], [job("a")], paused=True) == ([], ["a"])
+
+
+@pytest.mark.spec("controller:156")
+def test_maintenance_holds_database_jobs_only():
+    waiting = [job("a"), job("d", requires_db=True)]
+    assert decide([], waiting, maintenance=True) == (["a"], ["d"])
+
+
+def test_nothing_starts_without_a_living_agent():
+    assert decide([], [job("a")], room={}) == ([], ["a"])
+
+
+def test_jobs_go_to_the_host_with_most_room_and_never_beyond_it():
+    waiting = [job(f"j{n}", created_at=n) for n in range(4)]
+    plan = schedule(
+        [],
+        waiting,
+        limits=BackendLimits(max_workers=10, max_db_workers=10),
+        room={"small": 1, "big": 2, "full": 0},
+        paused=False,
+        maintenance=False,
+    )
+    assert sorted(grant.host for grant in plan.grants) == ["big", "big", "small"]
+    assert plan.queue == ("j3",)
+
+
+def naive(running, waiting, workers, db):
+    """The rules of controller.md 9.2 word by word: pick the smallest, count, repeat."""
+    counts: dict[str, int] = {}
+    used = {True: 0.0, False: 0.0}
+    for slot in running:
+        counts[slot.request.workspace] = counts.get(slot.request.workspace, 0) + 1
+        used[slot.request.requires_db] += slot.request.weight
+    left, started, queue = list(waiting), [], []
+    while left:
+        pick = min(
+            left,
+            key=lambda one: (
+                counts.get(one.request.workspace, 0),
+                not one.request.requires_db,
+                one.request.created_at,
+                one.request.position,
+                one.since,
+                one.request.job_id,
+            ),
+        )
+        left.remove(pick)
+        kind, limit = pick.request.requires_db, db if pick.request.requires_db else workers
+        if used[kind] + pick.request.weight <= limit:
+            used[kind] += pick.request.weight
+            counts[pick.request.workspace] = counts.get(pick.request.workspace, 0) + 1
+            started.append(pick.request.job_id)
+        else:
+            queue.append(pick.request.job_id)
+    return started, queue
+
+
+@st.composite
+def jobs(draw, prefix, host=None):
+    return [
+        job(
+            f"{prefix}{n}",
+            draw(st.sampled_from(["w1", "w2", "w3"])),
+            created_at=draw(st.integers(0, 5)),
+            requires_db=draw(st.booleans()),
+            weight=draw(st.sampled_from([0.5, 1.0, 2.0, 2.5])),
+            host=host,
+            position=n,
+        )
+        for n in range(draw(st.integers(0, 12)))
+    ]
+
+
+@given(
+    running=jobs("r", host="h"),
+    waiting=jobs("q"),
+    workers=st.integers(0, 8),
+    db=st.integers(0, 8),
+)
+def test_decides_as_the_rules_read_word_by_word(running, waiting, workers, db):
+    assert decide(running, waiting, workers, db) == naive(running, waiting, workers, db)
+
+
+@given(running=jobs("r", host="h"), waiting=jobs("q"), workers=st.integers(0, 8))
+def test_never_grants_above_a_limit_and_loses_no_job(running, waiting, workers):
+    started, queue = decide(running, waiting, workers, db=workers)
+    assert sorted([*started, *queue]) == sorted(one.request.job_id for one in waiting)
+    for kind in (True, False):
+        before = sum(one.request.weight for one in running if one.request.requires_db == kind)
+        new = sum(
+            one.request.weight
+            for one in waiting
+            if one.request.job_id in started and one.request.requires_db == kind
+        )
+        assert not new or before + new <= workers
