@@ -17,6 +17,9 @@ RUN_ALL = "run_all"
 
 DEFAULT_DATABASE = "default"
 
+ALLOWED_RUNTIMES = ("ehrql", "stata-mp", "r", "jupyter", "python", "sqlrunner")
+"""Images that run as they are; any other name is a reusable action (controller.md 7)."""
+
 
 class Model(BaseModel):
     """Base of every model that is stored in a history: frozen, and tolerant of newer fields."""

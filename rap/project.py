@@ -26,6 +26,14 @@ except ImportError:
     from opensafely._vendor.pipeline.loading import parse_yaml_file
     from opensafely._vendor.pipeline.models import is_database_action
 
+__all__ = [
+    "LATEST_VERSION",
+    "YAMLError",
+    "is_database_command",
+    "parse_project",
+    "parse_yaml",
+]
+
 LATEST_VERSION = 5
 _LARGEST_CONFIG = 256 * 1024
 # The library's parser keeps state between its methods.

@@ -1,0 +1,69 @@
+"""From a planned job to one attempt as the agent gets it: pure (controller.md 10.2, 10.3)."""
+
+import json
+import shlex
+from collections.abc import Mapping
+
+from rap import ids
+from rap.models import JobDefinition, JobLimits, JobSpec
+
+
+def job_definition(
+    spec: JobSpec,
+    *,
+    attempt: int,
+    limits: JobLimits,
+    image_registry: str,
+    image_sha: str | None,
+    job_env: Mapping[str, str],
+) -> JobDefinition:
+    """The definition of one attempt at a job. Holds no secrets: those are the agent's to add.
+
+    Args:
+        spec: the job.
+        attempt: counts from 1.
+        limits: of the backend; a request cannot change them.
+        image_registry: goes before the image's name.
+        image_sha: digest of the image, ``sha256:…``, if it is to be exactly that one.
+        job_env: further variables for database jobs.
+    """
+    image, *args = shlex.split(spec.run_command)
+    return JobDefinition(
+        id=spec.id,
+        rap_id=spec.rap_id,
+        task_id=ids.task_id(spec.id, attempt),
+        repo_url=spec.action_repo_url or spec.study.git_repo_url,
+        commit=spec.action_commit or spec.study.commit,
+        study=spec.study,
+        workspace=spec.workspace,
+        action=spec.action,
+        created_at=spec.created_at,
+        image=f"{image_registry}/{image}",
+        image_sha=image_sha,
+        args=tuple(args),
+        env=_environment(spec, job_env),
+        input_job_ids=spec.input_job_ids,
+        output_spec={
+            pattern: level
+            for level, patterns in spec.outputs.items()
+            for pattern in patterns.values()
+        },
+        allow_database_access=spec.requires_db,
+        database_name=spec.database_name if spec.requires_db else None,
+        cpu_count=limits.cpu_count,
+        memory_limit=limits.memory_limit,
+        level4_max_filesize=limits.level4_max_filesize,
+        level4_max_csv_rows=limits.level4_max_csv_rows,
+        level4_file_types=limits.level4_file_types,
+        user=spec.user,
+        backend=spec.backend,
+    )
+
+
+def _environment(spec: JobSpec, job_env: Mapping[str, str]) -> dict[str, str]:
+    env = {"OPENSAFELY_BACKEND": spec.backend}
+    if spec.requires_db:
+        lists = [value for value in spec.analysis_scope.values() if isinstance(value, list | tuple)]
+        env["EHRQL_PERMISSIONS"] = json.dumps([item for items in lists for item in items])
+        env |= job_env
+    return env
