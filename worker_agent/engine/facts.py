@@ -23,5 +23,18 @@ class ContainerFacts(Model):
     """Config digest of the image, ``sha256:…``."""
     image_labels: dict[str, str] = Field(default_factory=dict)
     memory_limit_bytes: int | None = None
+    task_id: str = ""
+    """The attempt that the container was started for; empty when it does not say."""
     inspection: dict[str, Any] = Field(default_factory=dict, repr=False)
     """The engine's full document; its environment holds secrets until it is redacted."""
+
+
+class UsageReading(Model):
+    """What a running container has used, at one moment."""
+
+    at: float
+    """Seconds since the epoch, by the engine's clock."""
+    cpu_total_ns: int
+    """Processor time of all cores since the container started."""
+    memory_bytes: int
+    """Memory in use without the page cache, as ``docker stats`` counts it."""

@@ -1,0 +1,122 @@
+"""How a job becomes a container: the one place that says what job code may and may not do.
+
+Pure: a job definition and settings in, the engine's own "create container" document out
+(agent.md 8). What is not set here is left to the image: entrypoint and working directory.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rap.egress import Fault
+from rap.errors import PermanentFault
+from rap.models import JobDefinition
+from rap.settings import AgentSettings
+
+TASK_LABEL = "task"
+JOB_LABEL = "job-runner"
+BLOCKED_DNS = "192.0.2.0"
+"""An address reserved for documentation: name resolution in a database job leads nowhere."""
+
+_LOG_OPTIONS = {"max-file": "200", "max-size": "20m", "compress": "true"}
+_MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseHost:
+    """The name that a database URL uses, and the address that the agent found for it."""
+
+    name: str
+    address: str
+
+
+def uses_database(definition: JobDefinition, settings: AgentSettings) -> bool:
+    """Whether the job gets the database network and its secrets.
+
+    Never on a backend with dummy data: there such a job has no network at all, like any other.
+    """
+    return definition.allow_database_access and not settings.using_dummy_data_backend
+
+
+def database_hostname(url: str) -> str | None:
+    """The host of a database URL if it is a name; ``None`` for an address or no host."""
+    host = urlsplit(url).hostname
+    if host is None:
+        return None
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    return None
+
+
+def memory_bytes(text: str) -> int:
+    """Bytes of a memory limit such as ``4G`` or ``512m``; powers of 1024.
+
+    Raises:
+        PermanentFault: CONTAINER_REFUSED, the text is no memory size.
+    """
+    match = _MEMORY.fullmatch(text.strip())
+    if match is None:
+        raise PermanentFault(
+            Fault.CONTAINER_REFUSED, f"memory_limit must be a size such as 4G, not {text!r}"
+        )
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+def container_config(
+    definition: JobDefinition,
+    settings: AgentSettings,
+    *,
+    image: str,
+    mount_source: Path,
+    secrets: Mapping[str, str],
+    database_host: DatabaseHost | None = None,
+) -> dict[str, Any]:
+    """The engine's document for the container of a job (agent.md 8.1 to 8.3).
+
+    Args:
+        definition: the job.
+        settings: network, user and group.
+        image: reference or id of an image that the engine already holds; it is never pulled.
+        mount_source: the job's volume, as the engine's host sees it.
+        secrets: variables that win over those of the definition.
+        database_host: what the container must resolve by itself; only for database jobs.
+    """
+    environment = {"HOME": "/tmp", **definition.env, **secrets}  # noqa: S108
+    host: dict[str, Any] = {
+        "Init": True,
+        "NetworkMode": "none",
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "LogConfig": {"Type": "local", "Config": dict(_LOG_OPTIONS)},
+        "Mounts": [{"Type": "bind", "Source": str(mount_source), "Target": "/workspace"}],
+    }
+    if definition.cpu_count is not None:
+        host["NanoCpus"] = round(definition.cpu_count * 1_000_000_000)
+    if definition.memory_limit is not None:
+        host["Memory"] = memory_bytes(definition.memory_limit)
+    if uses_database(definition, settings):
+        host["NetworkMode"] = settings.database_access_network
+        host["Dns"] = [BLOCKED_DNS]
+        if database_host is not None:
+            host["ExtraHosts"] = [f"{database_host.name}:{database_host.address}"]
+    return {
+        "Image": image,
+        "Cmd": list(definition.args),
+        "User": f"{settings.docker_user_id}:{settings.docker_group_id}",
+        "Env": [f"{name}={value}" for name, value in environment.items()],
+        "Labels": {
+            JOB_LABEL: "",
+            "jobrunner-local": "",
+            "workspace": definition.workspace,
+            "action": definition.action,
+            TASK_LABEL: definition.task_id,
+        },
+        "HostConfig": host,
+    }
