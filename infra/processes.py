@@ -69,8 +69,8 @@ class Service:
 
     name: str
     argv: Sequence[str]
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Added to the environment of this process."""
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    """Added to the environment of this process; ``None`` takes a variable away."""
     log_path: Path | None = None
     echo: Echo | None = None
     process: "subprocess.Popen[bytes] | None" = None
@@ -79,11 +79,12 @@ class Service:
         """Start the process; it may take its time to be ready."""
         log = self._open_log()
         output: IO[bytes] | int | None = subprocess.PIPE if self.echo else log
+        env = {**os.environ, **self.env}
         try:
             # A session of its own: Ctrl-C reaches only the process that ends the stack in order.
             self.process = subprocess.Popen(  # noqa: S603  our own command
                 list(self.argv),
-                env={**os.environ, **self.env},
+                env={name: value for name, value in env.items() if value is not None},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output is not None else None,
@@ -136,7 +137,7 @@ class Service:
 
 def python_service(
     package: str,
-    env: Mapping[str, str],
+    env: Mapping[str, str | None],
     *,
     name: str | None = None,
     log_path: Path | None = None,
@@ -239,15 +240,18 @@ class Stack:
                 Thread(target=watch, args=(member.name, member.process), daemon=True).start()
         return ended.get()
 
-    def end_left_overs(self) -> None:
-        """End the processes that an earlier run of the same stack could not end."""
-        for file in self._pids.glob("*.pid") if self._pids else ():
+    def end_left_overs(self) -> list[str]:
+        """End what an earlier run of the same stack could not end; answers the names."""
+        ended = []
+        for file in sorted(self._pids.glob("*.pid")) if self._pids else ():
             pid, _, birth = file.read_text().partition(" ")
             # A number is used again; the time of birth tells whether it is the same process.
             if pid.isdigit() and birth and _birth(int(pid)) == birth:
                 with suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
+                    ended.append(file.stem)
             file.unlink(missing_ok=True)
+        return ended
 
     def _start(self, member: Member) -> None:
         member.start()

@@ -1,0 +1,172 @@
+"""The whole system on this machine: Temporal, controller, agent and API for the backend ``test``.
+
+Everything it writes is beneath one folder. The demo, ``rap dev`` and the end-to-end tests use it.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from infra.processes import Echo, Service, Stack, python_service
+from infra.temporal.dev_server import HOST, DevServer, free_port
+from rap.errors import Unavailable
+from rap.records import migrations
+
+BACKEND = "test"
+READY_LIMIT = 60.0
+CONTROLLER, AGENT, API = "controller", "agent", "api"
+
+
+@dataclass
+class LocalSystem:
+    """One system with its own ports, folder and token; ends with its ``with`` block."""
+
+    folder: Path
+    ui: bool = False
+    """Whether Temporal's Web UI is wanted."""
+    echo: Echo | None = None
+    """Takes every line of the processes' output, beside their log files."""
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    """Settings that differ from what :attr:`env` says."""
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+    temporal_port: int = field(default_factory=free_port)
+    ui_port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
+
+    def __post_init__(self) -> None:
+        self.folder = self.folder.absolute()
+        self.server = DevServer(
+            db=self.folder / "temporal.sqlite",
+            port=self.temporal_port,
+            ui_port=self.ui_port if self.ui else None,
+            log_path=self.logs / "temporal.log",
+        )
+        self.stack = Stack([self.server], pids=self.folder / "pids")
+        for name, package in (
+            (CONTROLLER, "worker_controller"),
+            (AGENT, "worker_agent"),
+            (API, "api"),
+        ):
+            self.stack.add(self._service(name, package))
+
+    def __enter__(self) -> "LocalSystem":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stack.stop()
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the processes' logs."""
+        return self.folder / "logs"
+
+    @property
+    def high_privacy(self) -> Path:
+        """The area that holds everything."""
+        return self.folder / "high_privacy"
+
+    @property
+    def medium_privacy(self) -> Path:
+        """The area that output checkers read."""
+        return self.folder / "medium_privacy"
+
+    @property
+    def api_url(self) -> str:
+        """The address of the API."""
+        return f"http://{HOST}:{self.api_port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The settings of every process, and of the ``rap`` command that is to talk to them."""
+        return {
+            "BACKENDS": BACKEND,
+            "BACKEND": BACKEND,
+            "WORKDIR": str(self.folder),
+            "RAP_DATABASE_URL": self.database_url,
+            "HIGH_PRIVACY_STORAGE_BASE": str(self.high_privacy),
+            "MEDIUM_PRIVACY_STORAGE_BASE": str(self.medium_privacy),
+            "HIGH_PRIVACY_ARCHIVE_DIR": "",
+            "HIGH_PRIVACY_VOLUME_DIR": "",
+            "ALLOW_LOCAL_GIT_REPOS": "true",
+            "USING_DUMMY_DATA_BACKEND": "true",
+            "TEST_CLIENT_TOKENS": self.token,
+            "TEST_MAX_WORKERS": "4",
+            "TEMPORAL_ADDRESS": self.server.address,
+            "TEMPORAL_NAMESPACE": "default",
+            "RAP_API_HOST": HOST,
+            "RAP_API_PORT": str(self.api_port),
+            **self.overrides,
+        }
+
+    @property
+    def database_url(self) -> str:
+        """Where the read model is."""
+        own = f"sqlite:///{self.folder / 'records.sqlite'}"
+        return self.overrides.get("RAP_DATABASE_URL", own)
+
+    def start(self) -> None:
+        """Bring the read model's tables up to date, start all processes, wait until all work.
+
+        Raises:
+            ProcessEnded: a process ended at once.
+            Unavailable: they are not ready within a minute.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        migrations.upgrade(self.database_url)
+        self.stack.start()
+        try:
+            self.wait_until_ready()
+        except BaseException:
+            self.stack.stop()
+            raise
+
+    def client(self) -> httpx.Client:
+        """An HTTP client of the API, as job-server is one."""
+        headers = {"Authorization": self.token}
+        return httpx.Client(base_url=self.api_url, headers=headers, timeout=30)
+
+    def wait_until_ready(self) -> None:
+        """Wait until the agent's sign of life has come through to the API."""
+        since = time.time() - 1
+        deadline = time.monotonic() + READY_LIMIT
+        with self.client() as client:
+            while time.monotonic() < deadline:
+                self.stack.check()
+                if self._agent_seen(client, since):
+                    return
+                time.sleep(0.05)
+        raise Unavailable(
+            f"The system was not ready within {READY_LIMIT:.0f} s. Its logs are in {self.logs}"
+        )
+
+    def write_env_file(self) -> Path:
+        """Write :attr:`env` to a file for ``source``; only its owner may read it."""
+        path = self.folder / "env"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"export {name}='{value}'\n" for name, value in self.env.items()))
+        return path
+
+    def _agent_seen(self, client: httpx.Client, since: float) -> bool:
+        try:
+            answer = client.get("/controller/v1/backend/status/")
+        except httpx.TransportError:
+            return False
+        if answer.status_code != httpx.codes.OK:
+            return False
+        seen = [backend["last_seen"] for backend in answer.json()["backends"]]
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
+        # The forms with and without microseconds differ after the seconds only.
+        return all(moment is not None and moment[:19] >= start for moment in seen)
+
+    def _service(self, name: str, package: str) -> Service:
+        log = self.logs / f"{name}.log"
+        # Other TEMPORAL_ settings of this shell (TLS, profiles) belong to other servers.
+        strangers = dict.fromkeys(key for key in os.environ if key.startswith("TEMPORAL_"))
+        env: dict[str, str | None] = {**strangers, **self.env, "PYTHONUNBUFFERED": "1"}
+        return python_service(package, env, name=name, log_path=log, echo=self.echo)
