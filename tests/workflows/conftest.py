@@ -1,11 +1,14 @@
 from collections.abc import AsyncIterator, Iterator
+from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from temporalio.client import Client
 
 from infra.temporal.dev_server import DevServer
+from rap.records import Records
 from tests.support import temporal
+from tests.support.rap_system import RapSystem, StubProjects, controller
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +23,23 @@ def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevSer
 async def client(temporal_server: DevServer) -> AsyncIterator[Client]:
     async with temporal.temporal_client(temporal_server) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def projects() -> StubProjects:
+    return StubProjects()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def records(
+    client: Client, projects: StubProjects, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Records]:
+    """The read model, written by one controller worker for all workflow tests of the session."""
+    async with controller(client, tmp_path_factory.mktemp("records"), projects) as records:
+        yield records
+
+
+@pytest.fixture
+def system(client: Client, records: Records, projects: StubProjects) -> RapSystem:
+    """A backend of the test's own."""
+    return RapSystem(client, records, projects, slug=f"b{uuid4().hex[:10]}")
