@@ -67,8 +67,8 @@ def _moved(life: Life, change: JobChange, reached: int) -> Life:
 
     reported = change.metrics.model_dump() if change.metrics else None
     metrics = life.metrics if reported is None else reported
-    same_run = change.attempt == life.attempt and not code.is_reset
-    started_at = life.started_at if same_run else None
+    new_run = code.is_reset or (change.attempt > life.attempt and not code.is_final)
+    started_at = None if new_run else life.started_at
     if code.starts_the_clock and started_at is None:
         started_at = seconds
         metrics = reported or {}

@@ -1,0 +1,85 @@
+"""Answers and errors in the shapes that clients know (rap-api.md A2).
+
+job-server tells errors apart by whether their body is JSON: JSON is final, anything else means
+"ask again". So a JSON error is always ``{"error": …, "details": …}`` and says for certain that
+nothing was done; whatever else goes wrong has a body that is not JSON.
+"""
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.responses import HTMLResponse, JSONResponse, Response
+
+from rap.errors import Unavailable
+
+log = structlog.get_logger()
+
+
+class JsonAnswer(JSONResponse):
+    """JSON as clients of the API know it: ASCII only, a space after each separator."""
+
+    def render(self, content: Any) -> bytes:  # noqa: ANN401 - whatever JSON can hold
+        """The body."""
+        return json.dumps(content).encode("ascii")
+
+
+class Refused(Exception):
+    """The request is answered with a JSON error; nothing was or will be done for it."""
+
+    def __init__(self, status: int, error: str, details: str, **more: object) -> None:
+        super().__init__(details)
+        self.status = status
+        self.body = {"error": error, "details": details, **more}
+
+
+class OutcomeUnknown(Exception):
+    """Whether the request was or will be carried out is not known; answered without JSON."""
+
+
+class BodyTooLarge(Exception):
+    """The body of the request exceeds the limit; it was not read to its end."""
+
+
+def page(status: HTTPStatus, text: str = "") -> HTMLResponse:
+    """A short page that is certainly not JSON."""
+    title = status.phrase
+    content = f"<!doctype html>\n<html lang=en>\n<title>{title}</title>\n<h1>{title}</h1>\n" + (
+        f"<p>{text}</p>\n" if text else ""
+    )
+    return HTMLResponse(content, status_code=status)
+
+
+def install(app: FastAPI) -> None:
+    """Make the application answer every error in these shapes, the framework's own included."""
+
+    @app.exception_handler(Refused)
+    async def refused(_request: Request, error: Refused) -> Response:
+        return JsonAnswer(error.body, status_code=error.status)
+
+    @app.exception_handler(OutcomeUnknown)
+    async def outcome_unknown(_request: Request, error: OutcomeUnknown) -> Response:
+        return page(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+
+    @app.exception_handler(Unavailable)
+    async def unavailable(request: Request, error: Unavailable) -> Response:
+        log.error(str(error), path=request.url.path)
+        return page(HTTPStatus.SERVICE_UNAVAILABLE, "The service is being restored; try again.")
+
+    @app.exception_handler(BodyTooLarge)
+    async def too_large(_request: Request, _error: BodyTooLarge) -> Response:
+        return page(HTTPStatus.BAD_REQUEST, "The body of the request is too large.")
+
+    @app.exception_handler(HTTPException)
+    async def of_the_framework(_request: Request, error: HTTPException) -> Response:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return HTMLResponse(b"", status_code=error.status_code, headers=error.headers)
+        return page(HTTPStatus(error.status_code))
+
+    @app.exception_handler(Exception)
+    async def unexpected(_request: Request, _error: Exception) -> Response:
+        # The traceback is logged by the server, to which the framework passes the exception on.
+        return page(HTTPStatus.INTERNAL_SERVER_ERROR, "The fault was logged.")
