@@ -1,0 +1,148 @@
+from pathlib import Path
+
+import pytest
+
+from rap.egress import Fault
+from rap.errors import PermanentFault
+from rap.models import JobDefinition, Study
+from rap.settings import AgentSettings
+from worker_agent.engine.container import (
+    DatabaseHost,
+    container_config,
+    database_hostname,
+    memory_bytes,
+)
+
+pytestmark = pytest.mark.unit
+
+IMAGE = "ghcr.io/opensafely-core/python:v2"
+
+
+def definition(**changes):
+    study = Study(git_repo_url="https://github.com/opensafely/s", commit="c", branch="main")
+    base = JobDefinition(
+        id="jobone",
+        rap_id="raprap",
+        task_id="jobone-001",
+        repo_url=study.git_repo_url,
+        commit="c",
+        study=study,
+        workspace="my-workspace",
+        action="my_action",
+        created_at=0,
+        image=IMAGE,
+    )
+    return base.model_copy(update=changes)
+
+
+def config(job, secrets=None, database_host=None, **settings):
+    return container_config(
+        job,
+        AgentSettings(backend="test", docker_user_id=10000, docker_group_id=10001, **settings),
+        image=IMAGE,
+        mount_source=Path("/srv/high_privacy/volumes/jobone"),
+        secrets=secrets or {},
+        database_host=database_host,
+    )
+
+
+@pytest.mark.spec("agent:90")
+def test_a_job_without_database_access_has_no_network():
+    assert config(definition())["HostConfig"]["NetworkMode"] == "none"
+
+
+@pytest.mark.spec("agent:91")
+def test_a_database_job_gets_the_restricted_network_without_name_resolution():
+    job = definition(allow_database_access=True, database_name="default")
+    host = config(job, database_access_network="db-net")["HostConfig"]
+    assert host["NetworkMode"] == "db-net"
+    assert host["Dns"] == ["192.0.2.0"]
+    assert "ExtraHosts" not in host
+    named = config(job, database_host=DatabaseHost(name="db.example", address="10.1.2.3"))
+    assert named["HostConfig"]["ExtraHosts"] == ["db.example:10.1.2.3"]
+
+
+def test_on_a_dummy_data_backend_a_database_job_has_no_network_either():
+    job = definition(allow_database_access=True, database_name="default")
+    host = config(job, using_dummy_data_backend=True)["HostConfig"]
+    assert host["NetworkMode"] == "none"
+
+
+@pytest.mark.spec("agent:89")
+def test_a_job_has_no_capabilities_and_cannot_gain_any():
+    host = config(definition())["HostConfig"]
+    assert host["CapDrop"] == ["ALL"]
+    assert host["SecurityOpt"] == ["no-new-privileges"]
+    assert not {"CapAdd", "Privileged", "Binds", "Devices", "PidMode", "IpcMode"} & set(host)
+
+
+@pytest.mark.spec("agent:87")
+def test_limits_of_processor_and_memory_are_exact():
+    host = config(definition(cpu_count=1.5, memory_limit="1G"))["HostConfig"]
+    assert (host["NanoCpus"], host["Memory"]) == (1_500_000_000, 2**30)
+    assert not {"NanoCpus", "Memory", "MemorySwap"} & set(config(definition())["HostConfig"])
+
+
+def test_the_container_is_the_job_and_nothing_more():
+    made = config(definition(args=("analysis.py", "--x y"), env={"OPENSAFELY_BACKEND": "test"}))
+    assert made["Cmd"] == ["analysis.py", "--x y"]
+    assert made["User"] == "10000:10001"
+    assert made["Env"] == ["HOME=/tmp", "OPENSAFELY_BACKEND=test"]
+    assert made["Labels"] == {
+        "job-runner": "",
+        "jobrunner-local": "",
+        "workspace": "my-workspace",
+        "action": "my_action",
+        "task": "jobone-001",
+    }
+    assert made["HostConfig"]["Init"] is True
+    assert made["HostConfig"]["Mounts"] == [
+        {
+            "Type": "bind",
+            "Source": "/srv/high_privacy/volumes/jobone",
+            "Target": "/workspace",
+        }
+    ]
+    assert not {"Entrypoint", "WorkingDir", "Hostname"} & set(made)
+
+
+@pytest.mark.spec("agent:97")
+def test_the_log_is_kept_by_the_local_driver_in_segments():
+    assert config(definition())["HostConfig"]["LogConfig"] == {
+        "Type": "local",
+        "Config": {"max-file": "200", "max-size": "20m", "compress": "true"},
+    }
+
+
+def test_a_secret_wins_over_a_variable_of_the_definition():
+    job = definition(env={"DATABASE_URL": "from the definition", "HOME": "/elsewhere"})
+    environment = config(job, secrets={"DATABASE_URL": "from the agent"})["Env"]
+    assert environment == ["HOME=/elsewhere", "DATABASE_URL=from the agent"]
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("mssql://user:pass@db.example:1433/data", "db.example"),
+        ("mssql://user:pass@10.1.2.3:1433/data", None),
+        ("trino://[fd00::1]:8080/data", None),
+        ("sqlite:///file", None),
+    ],
+)
+def test_only_a_database_host_that_is_a_name_needs_an_address(url, host):
+    assert database_hostname(url) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4G", 4 * 2**30), ("512m", 512 * 2**20), ("1.5g", 3 * 2**29), ("6MB", 6 * 2**20), ("77", 77)],
+)
+def test_memory_limits_are_powers_of_1024(text, number):
+    assert memory_bytes(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "G", "-1G", "4 bananas"])
+def test_a_memory_limit_that_is_none_names_the_field(text):
+    with pytest.raises(PermanentFault, match="memory_limit must be a size such as 4G") as caught:
+        memory_bytes(text)
+    assert caught.value.fault is Fault.CONTAINER_REFUSED
