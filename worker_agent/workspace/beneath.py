@@ -1,0 +1,195 @@
+"""Files beneath a directory, reached without ever following a symbolic link.
+
+A job writes whatever it likes into its volume, and the agent reads it with more rights than the
+job had. So every name is walked one component at a time from an open directory, each step refusing
+links, and what was opened is what is read (architecture.md 3).
+
+Names are relative POSIX paths, ``a/b/c``. Descriptors returned are the caller's to close.
+"""
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_LONGEST_COMPONENT = 250
+"""Bytes; a file system takes 255, and a message file adds ``.txt`` to the name (agent.md 9.7)."""
+
+
+class UnsafeName(ValueError):
+    """A text that is not a name beneath a directory; the text says what is wrong with it."""
+
+
+class NotARegularFile(OSError):
+    """Something other than an ordinary file: a link, a pipe, a socket, a device, a directory."""
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """The components of a name.
+
+    Raises:
+        UnsafeName: it is empty, absolute, not in standard form, or holds a component that no file
+            system could carry.
+    """
+    if not name:
+        raise UnsafeName("is empty")
+    if name.startswith("/"):
+        raise UnsafeName("is an absolute path")
+    if "\0" in name:
+        raise UnsafeName("contains a NUL character")
+    parts = tuple(name.split("/"))
+    if any(part in ("", ".", "..") for part in parts):
+        raise UnsafeName("is not in standard form (contains double slashes or '..' elements)")
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError:
+        raise UnsafeName("is not valid text") from None
+    if longest > _LONGEST_COMPONENT:
+        raise UnsafeName(f"has a part longer than {_LONGEST_COMPONENT} bytes")
+    return parts
+
+
+@contextmanager
+def directory(path: Path, *, create: bool = False) -> Iterator[int]:
+    """Open a directory that the operator chose; links on the way to it are the operator's."""
+    if create:
+        path.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, _DIRECTORY)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def open_directory(root: int, parts: tuple[str, ...], *, create: bool = False) -> int:
+    """Open the directory ``parts`` beneath ``root``; with no parts, ``root`` once more.
+
+    Raises:
+        OSError: a component is missing, or is not a real directory.
+    """
+    here = os.dup(root)
+    try:
+        for part in parts:
+            if create:
+                with suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=here)
+            below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+            os.close(here)
+            here = below
+    except BaseException:
+        os.close(here)
+        raise
+    return here
+
+
+@contextmanager
+def parent_of(root: int, name: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+    """Open the directory that holds ``name``: its descriptor and the last component.
+
+    Raises:
+        UnsafeName: as :func:`parts_of`.
+        OSError: as :func:`open_directory`.
+    """
+    *folders, last = parts_of(name)
+    descriptor = open_directory(root, tuple(folders), create=create)
+    try:
+        yield descriptor, last
+    finally:
+        os.close(descriptor)
+
+
+def open_file(root: int, name: str) -> int:
+    """Open an ordinary file for reading.
+
+    Raises:
+        NotARegularFile: the name leads to something else, or over a link.
+        UnsafeName: as :func:`parts_of`.
+        OSError: it is missing or cannot be read.
+    """
+    with parent_of(root, name) as (folder, last):
+        # Looked at before it is opened, because opening a device or a pipe may have effects; and
+        # once more after, because only the open one cannot be exchanged.
+        if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise NotARegularFile(f"{name} is not an ordinary file")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(last, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotARegularFile(f"{name} is not an ordinary file")
+    return descriptor
+
+
+def remove_tree(path: Path) -> list[str]:
+    """Delete a directory and everything in it, whatever its depth and its permissions.
+
+    Directories are moved up to the top before they are emptied, so neither the depth of the tree
+    nor the length of a path in it matters.
+
+    Returns:
+        What could not be deleted, as paths; empty when all is gone (or nothing was there).
+    """
+    try:
+        _make_passable(None, str(path))
+        top = os.open(path, _DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        path.unlink(missing_ok=True)
+        return []
+    failed: list[str] = []
+    try:
+        waiting = _empty(top, top, str(path), failed)
+        while waiting:
+            moved, shown = waiting.pop()
+            try:
+                folder = os.open(moved, _DIRECTORY | os.O_NOFOLLOW, dir_fd=top)
+            except OSError:
+                failed.append(shown)
+                continue
+            try:
+                waiting += _empty(folder, top, shown, failed)
+            finally:
+                os.close(folder)
+            try:
+                os.rmdir(moved, dir_fd=top)
+            except OSError:
+                failed.append(shown)
+    finally:
+        os.close(top)
+    if not failed:
+        path.rmdir()
+    return failed
+
+
+def _empty(folder: int, top: int, shown: str, failed: list[str]) -> list[tuple[str, str]]:
+    """Delete the files of a directory and move its directories to the top: new name, old path."""
+    moved: list[tuple[str, str]] = []
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        where = f"{shown}/{entry.name}"
+        try:
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.name, dir_fd=folder)
+                continue
+            _make_passable(folder, entry.name)
+            name = f".{secrets.token_hex(16)}"
+            os.rename(entry.name, name, src_dir_fd=folder, dst_dir_fd=top)
+            moved.append((name, where))
+        except OSError:
+            failed.append(where)
+    return moved
+
+
+def _make_passable(folder: int | None, name: str) -> None:
+    """Give ourselves the rights to look into a directory and to empty it."""
+    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        if os.fstat(descriptor).st_mode & 0o700 != 0o700:
+            # A descriptor opened by path alone cannot be chmod'ed but through its magic link.
+            Path(f"/proc/self/fd/{descriptor}").chmod(0o700)
+    finally:
+        os.close(descriptor)

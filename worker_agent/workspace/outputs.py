@@ -1,0 +1,200 @@
+"""Which files of a volume are a job's outputs (agent.md 9.2, 9.3).
+
+Everything in a volume was made by code that nobody here has read. Only ordinary files count, found
+without following links, under names that every reader can show; what is refused is said, with the
+reason, to the author of the study.
+"""
+
+import os
+import stat
+import unicodedata
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from rap.egress import Fault
+from rap.errors import PermanentFault
+from rap.models import PrivacyLevel
+from worker_agent.workspace.beneath import UnsafeName, open_directory, parts_of
+
+MARKER = ".opensafely-timestamp"
+_DEEPEST = 100
+_MOST_LISTED = 1000
+_UNFIT_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+
+
+class Matched(NamedTuple):
+    """What the patterns found in a volume."""
+
+    outputs: dict[str, PrivacyLevel]
+    """Name to level, in the order of the names."""
+    sizes: dict[str, int]
+    """Name to bytes."""
+    unmatched_patterns: tuple[str, ...]
+    unmatched_outputs: tuple[str, ...]
+    """New files that no pattern covers, for a hint: at most a thousand."""
+    refused: dict[str, str]
+    """What a pattern covers but is not an output: its name, fit to show, and why."""
+
+
+class _Entry(NamedTuple):
+    parts: tuple[str, ...]
+    info: os.stat_result
+    trouble: str | None = None
+    """Why what lies below it was not looked at."""
+
+
+def check_patterns(patterns: dict[str, PrivacyLevel]) -> None:
+    """Make sure that no pattern can name anything but a file of the volume.
+
+    The reasons are those that the controller gives for a project file (controller.md 6.3).
+
+    Raises:
+        PermanentFault: OUTPUTS_REFUSED.
+    """
+    for pattern in patterns:
+        reason = _reason_against(pattern)
+        if reason:
+            raise PermanentFault(
+                Fault.OUTPUTS_REFUSED, f"Output path {shown(pattern)} is invalid: {reason}"
+            )
+
+
+def _reason_against(pattern: str) -> str | None:
+    if "\\" in pattern:
+        return "contains back slashes (use forward slashes only)"
+    for wildcard in ("**", "?", "["):
+        if wildcard in pattern:
+            return f"contains '{wildcard}' (only the * wildcard character is supported)"
+    try:
+        parts = parts_of(pattern)
+    except UnsafeName as error:
+        return str(error)
+    if parts[0] == "metadata":
+        return "should not include the metadata directory"
+    if not _is_fit_to_show(pattern):
+        return "contains a control character"
+    return None
+
+
+def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int | None) -> Matched:
+    """Find the outputs in a volume.
+
+    ``*`` stands for any characters within one component, a leading dot included; capitals count.
+    When several patterns cover a file, the last one decides its level.
+
+    Args:
+        volume: open directory.
+        patterns: pattern to level.
+        marker_mtime_ns: files changed after this are new; ``None``: none is.
+
+    Raises:
+        PermanentFault: as :func:`check_patterns`.
+    """
+    check_patterns(patterns)
+    wanted = [(tuple(pattern.split("/")), level) for pattern, level in patterns.items()]
+    found: dict[str, PrivacyLevel] = {}
+    sizes: dict[str, int] = {}
+    strays: list[str] = []
+    refused: dict[str, str] = {}
+    hit: set[tuple[str, ...]] = set()
+    for entry in _entries(volume):
+        name = "/".join(entry.parts) or "."
+        covering = [(parts, level) for parts, level in wanted if _covers(parts, entry.parts)]
+        new = marker_mtime_ns is not None and entry.info.st_mtime_ns > marker_mtime_ns
+        if entry.trouble is not None or not stat.S_ISREG(entry.info.st_mode):
+            on_the_way = any(_covers(parts[: len(entry.parts)], entry.parts) for parts, _ in wanted)
+            if (covering or on_the_way) and len(refused) < _MOST_LISTED:
+                refused[shown(name)] = entry.trouble or _kind(entry.info.st_mode)
+        elif covering:
+            objection = _objection(entry)
+            if objection:
+                if len(refused) < _MOST_LISTED:
+                    refused[shown(name)] = objection
+                continue
+            found[name] = covering[-1][1]
+            sizes[name] = entry.info.st_size
+            hit.update(parts for parts, _ in covering)
+        elif new and name != MARKER and len(strays) < _MOST_LISTED:
+            strays.append(shown(name))
+    return Matched(
+        outputs={name: found[name] for name in sorted(found)},
+        sizes=sizes,
+        unmatched_patterns=tuple("/".join(parts) for parts, _ in wanted if parts not in hit),
+        unmatched_outputs=tuple(sorted(strays)),
+        refused={name: refused[name] for name in sorted(refused)},
+    )
+
+
+def shown(name: str) -> str:
+    """A name as one harmless line: what cannot be shown is written as an escape."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if _is_fit_to_show(text):
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if not _is_fit_to_show(character) else character
+        for character in text
+    )
+
+
+def _covers(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
+    # fnmatch works without backtracking, so a pattern full of stars costs nothing; its other
+    # wildcards were refused.
+    return len(pattern) == len(parts) and all(map(fnmatchcase, parts, pattern))
+
+
+def _objection(entry: _Entry) -> str | None:
+    """Why an ordinary file that a pattern covers is not an output."""
+    name = "/".join(entry.parts)
+    if not _is_fit_to_show(name):
+        return "its name contains a control character or is not valid UTF-8"
+    if entry.parts[0] == "metadata":
+        return "the metadata directory is reserved"
+    if entry.parts == (MARKER,):
+        return "it belongs to the system"
+    if entry.info.st_nlink > 1:
+        return "it is a hard link: the same file has another name"
+    try:
+        parts_of(name)
+    except UnsafeName as error:
+        return f"its name {error}"
+    return None
+
+
+def _is_fit_to_show(text: str) -> bool:
+    return not any(unicodedata.category(character) in _UNFIT_CATEGORIES for character in text)
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "it is a symbolic link"
+    if stat.S_ISFIFO(mode):
+        return "it is a pipe"
+    if stat.S_ISSOCK(mode):
+        return "it is a socket"
+    return "it is not an ordinary file"
+
+
+def _entries(volume: int) -> Iterator[_Entry]:
+    """Everything in a volume but its sound directories, each entry looked at without following.
+
+    What lies a hundred directories deep is left alone: no pattern reaches it.
+    """
+    waiting: list[tuple[str, ...]] = [()]
+    while waiting:
+        here = waiting.pop()
+        try:
+            folder = open_directory(volume, here)
+            try:
+                with os.scandir(folder) as scanned:
+                    for item in scanned:
+                        parts = (*here, item.name)
+                        info = item.stat(follow_symlinks=False)
+                        if not stat.S_ISDIR(info.st_mode):
+                            yield _Entry(parts, info)
+                        elif len(parts) < _DEEPEST:
+                            waiting.append(parts)
+            finally:
+                os.close(folder)
+        except PermissionError:
+            yield _Entry(here, os.stat(volume), "the directory cannot be read")
