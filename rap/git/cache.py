@@ -1,23 +1,15 @@
-"""Bare repositories on disk, one per study, which commits are fetched into and read from.
+"""What the product asks of git: which commit, is it on that branch, its files (controller.md 13).
 
 A commit counts as fetched only when its marker tag ``fetched/<sha>`` exists, which is written after
 a complete fetch. So a fetch that was interrupted is repeated, a fetched commit costs no network
-call, and reading it costs one git process. Processes may share the folder: what changes a
-repository holds a file lock, which git inherits and so keeps even if we are killed meanwhile.
-Reading takes no lock, since fetching only ever adds. A repository that turns out damaged is set
-aside and made again, once.
+call, and reading it costs one git process.
 """
 
 import asyncio
-import fcntl
-import hashlib
 import re
-import shutil
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
@@ -29,8 +21,9 @@ from rap.errors import (
     RepositoryUnreachable,
     UnknownRef,
 )
-from rap.git.process import CONFIGURATION, Finished, TimeLimits, redact, run_git
+from rap.git.process import TimeLimits, redact
 from rap.git.remote import Remote, git_user, remote_of
+from rap.git.store import Store
 from rap.settings import CommonSettings
 
 FETCH_WAITS = (4.0, 8.0, 16.0, 32.0)
@@ -70,13 +63,12 @@ class GitCache:
             fetch_waits: seconds before the second, third … attempt to fetch.
             limits: time limits, if not the usual ones.
         """
-        self._root = root.absolute()
+        self._limits = limits or TimeLimits()
+        self._store = Store(root, self._limits)
         self._proxy_domain = proxy_domain
         self._token = token
         self._user = user
         self._fetch_waits = tuple(fetch_waits)
-        self._limits = limits or TimeLimits()
-        self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._log = structlog.get_logger()
 
     # --- what the remote says ---
@@ -90,31 +82,29 @@ class GitCache:
             UnknownRef: ``Could not find ref '<ref>' in <repo_url>``.
             RepositoryUnreachable: ``Could not read from <repo_url>``.
         """
-        refs = await self._remote_refs(repo_url, ref)
-        for name in (f"{ref}^{{}}", ref, f"refs/heads/{ref}", f"refs/tags/{ref}^{{}}"):
+        peeled = f"{ref}^{{}}"
+        lines = await self._ask(self._remote(repo_url), ref, peeled)
+        if lines is None:
+            self._log.warning("Error reading from remote repository", repo=repo_url)
+            raise RepositoryUnreachable(f"Could not read from {repo_url}")
+        # The remote also names refs that merely end like this one, so the full names decide.
+        refs = {name: sha for sha, _, name in (line.partition("\t") for line in lines)}
+        for name in (peeled, ref, f"refs/heads/{ref}", f"refs/tags/{peeled}", f"refs/tags/{ref}"):
             if name in refs:
                 return refs[name]
-        if f"refs/tags/{ref}" in refs:
-            return refs[f"refs/tags/{ref}"]
         raise UnknownRef(f"Could not find ref '{ref}' in {repo_url}")
 
-    async def _remote_refs(self, repo_url: str, ref: str) -> dict[str, str]:
-        """Refs that end in ``ref``, and the commits of annotated tags, by full name."""
-        remote = self._remote(repo_url)
+    async def _ask(self, remote: Remote, *patterns: str) -> list[str] | None:
+        """The lines of ``ls-remote``; ``None`` if the remote does not give any answer."""
         try:
-            finished = await self._git(
-                *("ls-remote", "--quiet", "--", remote.url, ref, f"{ref}^{{}}"),
+            finished = await self._store.git(
+                *("ls-remote", "--quiet", "--", remote.url, *patterns),
                 remote=remote,
                 limit=self._limits.resolve,
             )
         except TimeoutError:
-            finished = None
-        if finished is None or not finished.ok:
-            self._log.warning("Error reading from remote repository", repo=repo_url)
-            raise RepositoryUnreachable(f"Could not read from {repo_url}")
-        lines = finished.stdout.decode("utf-8", "replace").splitlines()
-        pairs = (line.split("\t", 1) for line in lines if "\t" in line)
-        return {name: sha for sha, name in pairs}
+            return None
+        return finished.stdout.decode("utf-8", "replace").splitlines() if finished.ok else None
 
     # --- fetching ---
 
@@ -126,90 +116,65 @@ class GitCache:
             RepositoryUnreachable: ``Error fetching commit …``; the remote cannot be read at all.
             GitError: ``Error fetching commit …``; the remote does not have the commit.
         """
-        repo = self._repository(repo_url)
-        if _is_fetched(repo, commit):
+        repo = self._store.path(repo_url)
+        if self._store.has(repo, commit):
             return
         if not _SHA.fullmatch(commit):
             raise GitError(f"Error fetching commit {commit} from {repo_url}")
-        async with self._exclusive(repo) as lock:
-            if not _is_fetched(repo, commit):
+        async with self._store.exclusive(repo) as lock:
+            if not self._store.has(repo, commit):
                 await self._fetch(repo, repo_url, commit, depth=1, lock=lock)
 
     async def _fetch(
         self, repo: Path, repo_url: str, commit: str, *, depth: int, lock: int
     ) -> None:
-        """Fetch, and mark the commit. The lock of the repository is held."""
-        failure = f"Error fetching commit {commit} from {repo_url}"
-        passing = (
+        """Fetch and mark a commit, however often that takes. The lock is held."""
+        passing = GitNetworkError(
             f"Network error when fetching commit {commit} from {repo_url}\n"
             "(This may work if you try again later)"
         )
         remote = self._remote(repo_url)
         deadline = time.monotonic() + self._limits.fetch
         waits = iter(self._fetch_waits)
-        attempt = 0
-        renewed = False
+        attempt, was_mended = 0, False
         while True:
             attempt += 1
-            await self._make_ready(repo, lock)
+            await self._store.make_ready(repo, lock)
             try:
-                finished = await self._git(
-                    *("--git-dir", repo, "fetch", "--quiet", "--force", "--no-tags"),
-                    *("--no-write-fetch-head", "--no-recurse-submodules", "--depth", str(depth)),
-                    *("--", remote.url, commit),
+                finished = await self._store.git(
+                    *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"),
+                    *("--no-recurse-submodules", "--depth", str(depth), "--", remote.url, commit),
+                    repo=repo,
                     remote=remote,
                     limit=max(deadline - time.monotonic(), 0.001),
                     lock=lock,
                 )
-                if finished.ok and await self._mark(repo, commit, lock):
-                    return
             except TimeoutError:
                 self._log.warning("Git reached its time limit", repo=repo_url, commit=commit)
-                raise GitNetworkError(passing) from None
+                raise passing from None
+            if finished.ok and await self._store.mark(repo, commit, lock):
+                return
             self._log.warning(
                 f"Error fetching commit (attempt {attempt}/{len(self._fetch_waits) + 1})",
                 repo=repo_url,
                 commit=commit,
                 stderr=redact(finished.stderr, remote.credentials),
             )
-            if not finished.ok and any(text in finished.stderr for text in _PASSING):
+            if any(text in finished.stderr for text in _PASSING):
                 wait = next(waits, None)
                 if wait is None or time.monotonic() + wait >= deadline:
-                    raise GitNetworkError(passing)
+                    raise passing
                 await asyncio.sleep(wait)
-            elif not renewed and not await self._is_sound(repo, lock):
-                self._set_aside(repo)
-                renewed = True
-            elif finished.ok or await self._answers(remote):
-                raise GitError(failure)
+            elif was_mended or not await self._store.mended(repo, lock):
+                raise await self._fetch_error(repo_url, commit, remote)
             else:
-                raise RepositoryUnreachable(failure)
+                was_mended = True
 
-    async def _mark(self, repo: Path, commit: str, lock: int) -> bool:
-        """Write the marker tag; false if the commit is not there after all."""
-        finished = await self._git(
-            *(
-                "--git-dir",
-                repo,
-                "update-ref",
-                f"refs/tags/fetched/{commit}",
-                f"{commit}^{{commit}}",
-            ),
-            limit=self._limits.local,
-            lock=lock,
-        )
-        return finished.ok
-
-    async def _answers(self, remote: Remote) -> bool:
-        try:
-            finished = await self._git(
-                *("ls-remote", "--quiet", "--", remote.url, "HEAD"),
-                remote=remote,
-                limit=self._limits.resolve,
-            )
-        except TimeoutError:
-            return False
-        return finished.ok
+    async def _fetch_error(self, repo_url: str, commit: str, remote: Remote) -> GitError:
+        """One text for the client; whether waiting may help is told by the class."""
+        text = f"Error fetching commit {commit} from {repo_url}"
+        answers = await self._ask(remote, "HEAD") is not None
+        return GitError(text) if answers else RepositoryUnreachable(text)
 
     # --- history ---
 
@@ -228,10 +193,10 @@ class GitCache:
             return True
         if not _SHA.fullmatch(commit):
             return False
-        repo = self._repository(repo_url)
+        repo = self._store.path(repo_url)
         # Held throughout: a shallow fetch in between could cut off the history being tested.
-        async with self._exclusive(repo) as lock:
-            if _is_fetched(repo, head) and await self._is_ancestor(repo, commit, head, lock):
+        async with self._store.exclusive(repo) as lock:
+            if self._store.has(repo, head) and await self._is_ancestor(repo, commit, head, lock):
                 return True
             for depth in (_SHALLOW_HISTORY, _WHOLE_HISTORY):
                 await self._fetch(repo, repo_url, head, depth=depth, lock=lock)
@@ -240,10 +205,8 @@ class GitCache:
         return False
 
     async def _is_ancestor(self, repo: Path, commit: str, head: str, lock: int) -> bool:
-        finished = await self._git(
-            *("--git-dir", repo, "merge-base", "--is-ancestor", commit, head),
-            limit=self._limits.local,
-            lock=lock,
+        finished = await self._store.git(
+            *("merge-base", "--is-ancestor", commit, head), repo=repo, lock=lock
         )
         return finished.ok
 
@@ -257,26 +220,21 @@ class GitCache:
             GitError: the commit cannot be fetched, or
                 ``Error reading from <repo_url> @ <commit>``.
         """
-        if "\n" in path:
+        if "\n" in path or not {".", ".."}.isdisjoint(path.split("/")):
             raise FileNotInRepository(f"File '{path}' not found in repository")
-        repo = self._repository(repo_url)
+        repo = self._store.path(repo_url)
         for last in (False, True):
             await self.fetch(repo_url, commit)
-            answer = await self._git(
-                *("--git-dir", repo, "cat-file", "--batch"),
-                limit=self._limits.local,
-                stdin=f"{commit}:{path}\n".encode(),
+            answer = await self._store.git(
+                "cat-file", "--batch", repo=repo, stdin=f"{commit}:{path}\n".encode()
             )
             if answer.ok and (content := _blob(answer.stdout)) is not None:
                 return content
             # Git says "missing" for a file that is not there and for a damaged repository alike.
-            folders = await self._git(
-                *("--git-dir", repo, "ls-tree", "-r", "--name-only", commit),
-                limit=self._limits.local,
-            )
+            folders = await self._store.git("ls-tree", "-r", "--name-only", commit, repo=repo)
             if answer.ok and folders.ok:
                 raise FileNotInRepository(f"File '{path}' not found in repository")
-            if last or await self._was_sound(repo):
+            if last or not await self._mended(repo):
                 break
         self._log.error("Error reading a file", repo=repo_url, stderr=redact(answer.stderr, None))
         raise GitError(f"Error reading from {repo_url} @ {commit}")
@@ -294,136 +252,31 @@ class GitCache:
         failure = f"Could not checkout commit {commit} from {repo_url}"
         if not _SHA.fullmatch(commit):
             raise GitError(failure)
-        repo = self._repository(repo_url)
+        repo = self._store.path(repo_url)
         for last in (False, True):
             await self.fetch(repo_url, commit)
-            with tempfile.TemporaryDirectory(dir=self._root, prefix=".index-") as folder:
-                try:
-                    # An index of its own: several checkouts of one repository run side by side.
-                    finished = await self._git(
-                        *("--git-dir", repo, "--work-tree", target),
-                        *("-c", "core.bare=false", "read-tree", "--reset", "-u", commit),
-                        limit=self._limits.local,
-                        env={"GIT_INDEX_FILE": f"{folder}/index"},
-                    )
-                except TimeoutError:
-                    raise GitError(failure) from None
+            # An index of its own: several checkouts of one repository run side by side.
+            with tempfile.TemporaryDirectory(dir=self._store.root, prefix=".index-") as folder:
+                finished = await self._store.git(
+                    *("--work-tree", target, "-c", "core.bare=false"),
+                    *("read-tree", "--reset", "-u", commit),
+                    repo=repo,
+                    env={"GIT_INDEX_FILE": f"{folder}/index"},
+                )
             if finished.ok:
                 return
-            if last or await self._was_sound(repo):
+            if last or not await self._mended(repo):
                 break
         self._log.error(failure, stderr=redact(finished.stderr, None))
         raise GitError(failure)
 
-    # --- the repositories on disk ---
-
-    def _repository(self, repo_url: str) -> Path:
-        # The name is for people who look at the folder; the digest tells owners apart.
-        name = repo_url.rstrip("/").rsplit("/", 1)[-1].removesuffix(".git")
-        name = re.sub(r"[^\w.-]", "_", name)[:80] or "repository"
-        digest = hashlib.sha256(repo_url.rstrip("/").encode()).hexdigest()[:12]
-        return self._root / f"{name}-{digest}.git"
+    async def _mended(self, repo: Path) -> bool:
+        async with self._store.exclusive(repo) as lock:
+            return await self._store.mended(repo, lock)
 
     def _remote(self, repo_url: str) -> Remote:
         return remote_of(
             repo_url, proxy_domain=self._proxy_domain, token=self._token, user=self._user
-        )
-
-    async def _make_ready(self, repo: Path, lock: int) -> None:
-        """Create the repository, or clear what a killed git left behind. The lock is held."""
-        if self._swept(repo):
-            return
-        with tempfile.TemporaryDirectory(dir=self._root, prefix=".new-") as folder:
-            fresh = Path(folder) / "git"
-            await self._git(
-                *("init", "--quiet", "--bare", "--template=", "--", fresh),
-                limit=self._limits.local,
-                lock=lock,
-            )
-            fresh.rename(repo)
-
-    def _swept(self, repo: Path) -> bool:
-        """Whether there is a repository, now without what a killed git left behind."""
-        if not (repo / "HEAD").exists():
-            if repo.exists():
-                self._set_aside(repo)
-            return False
-        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
-            for leftover in repo.glob(pattern):
-                leftover.unlink(missing_ok=True)
-        return True
-
-    async def _is_sound(self, repo: Path, lock: int) -> bool:
-        finished = await self._git(
-            *("--git-dir", repo, "fsck", "--no-dangling", "--no-progress"),
-            limit=self._limits.local,
-            lock=lock,
-        )
-        return finished.ok
-
-    async def _was_sound(self, repo: Path) -> bool:
-        """Check a repository that could not be read, and set it aside if it is damaged."""
-        async with self._exclusive(repo) as lock:
-            sound = await self._is_sound(repo, lock)
-            if not sound:
-                self._set_aside(repo)
-        return sound
-
-    def _set_aside(self, repo: Path) -> None:
-        self._log.warning("Renewing a damaged git cache", path=str(repo))
-        aside = Path(tempfile.mkdtemp(dir=self._root, prefix=".damaged-"))
-        if repo.exists():
-            repo.rename(aside / "git")
-        shutil.rmtree(aside, ignore_errors=True)
-
-    @asynccontextmanager
-    async def _exclusive(self, repo: Path) -> AsyncIterator[int]:
-        """Nobody else, in this process or another, changes the repository meanwhile."""
-        self._make_root()
-        async with self._locks[repo]:
-            handle = repo.with_suffix(".lock").open("w")
-            held = asyncio.ensure_future(_flock(handle.fileno()))
-            try:
-                await asyncio.shield(held)
-                yield handle.fileno()
-            finally:
-                if held.done():
-                    handle.close()
-                else:
-                    held.add_done_callback(lambda _: handle.close())
-
-    def _make_root(self) -> None:
-        if not self._root.exists():
-            self._root.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def _configuration(self) -> Path:
-        """The configuration file of our git, written if it is missing or outdated."""
-        path = self._root / "gitconfig"
-        if not path.exists() or path.read_text() != CONFIGURATION:
-            self._make_root()
-            with tempfile.NamedTemporaryFile("w", dir=self._root, delete=False) as file:
-                file.write(CONFIGURATION)
-            Path(file.name).rename(path)
-        return path
-
-    async def _git(
-        self,
-        *args: str | Path,
-        limit: float,
-        remote: Remote | None = None,
-        lock: int | None = None,
-        env: dict[str, str] | None = None,
-        stdin: bytes = b"",
-    ) -> Finished:
-        return await run_git(
-            *args,
-            configuration=self._configuration,
-            limit=limit,
-            credentials=remote.credentials if remote else None,
-            env=env,
-            stdin=stdin,
-            keep_open=() if lock is None else (lock,),
         )
 
 
@@ -437,21 +290,6 @@ def git_cache(settings: CommonSettings, *, backend: str = "") -> GitCache:
     )
 
 
-def _is_fetched(repo: Path, commit: str) -> bool:
-    """Whether the marker tag exists; read from disk, since asking git costs a process."""
-    marker = repo / "refs" / "tags" / "fetched" / commit
-    try:
-        if marker.read_text().strip() == commit:
-            return True
-    except OSError:
-        pass
-    try:
-        packed = (repo / "packed-refs").read_text()
-    except OSError:
-        return False
-    return f"{commit} refs/tags/fetched/{commit}\n" in packed
-
-
 def _blob(answer: bytes) -> bytes | None:
     """The content in an answer of ``cat-file --batch``; ``None`` if it is about no file."""
     header, _, rest = answer.partition(b"\n")
@@ -459,10 +297,3 @@ def _blob(answer: bytes) -> bytes | None:
     if len(words) != 3 or words[1] != b"blob":
         return None
     return rest[: int(words[2])]
-
-
-async def _flock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)

@@ -33,15 +33,13 @@ def remote_of(repo_url: str, *, proxy_domain: str, token: str, user: str) -> Rem
         return Remote(repo_url)
     try:
         parts = urlsplit(repo_url)
-        host, port = parts.hostname or "", parts.port
+        port = parts.port
     except ValueError:
         # Git will refuse it too, and the caller tells so in the words of its own task.
         return Remote(repo_url)
-    if host == GITHUB:
-        host = proxy_domain
-    netloc = f"[{host}]" if ":" in host else host
-    if port is not None:
-        netloc = f"{netloc}:{port}"
+    _, _, netloc = parts.netloc.rpartition("@")
+    if parts.hostname == GITHUB:
+        netloc = proxy_domain if port is None else f"{proxy_domain}:{port}"
     origin = f"{parts.scheme}://{netloc}"
     # Not rebuilt from the parts when there is nothing to change: git sees what was asked for.
     if netloc == parts.netloc:
