@@ -60,7 +60,7 @@ def advance(life: Life, change: JobChange) -> Life:
 
 def _moved(life: Life, change: JobChange, reached: int) -> Life:
     code = change.code
-    moment = round(change.at * _NS)
+    moment = round(change.at * 1_000_000) * 1000  # a float holds no more than microseconds
     if moment < life.status_code_updated_at:
         moment = life.status_code_updated_at + _CLAMP_NS
     seconds = moment // _NS
