@@ -1,0 +1,28 @@
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Run a real study end to end on this machine (--keep leaves it running)
+demo *options:
+    scripts/demo {{ options }}
+
+# Set up, check and run all tests; with arguments run pytest alone with them
+test *arguments:
+    scripts/test {{ arguments }}
+
+# Check style, types and the import rules
+check:
+    scripts/check
+
+# Mend style where that can be done by itself
+fix:
+    .venv/bin/ruff check --fix
+    .venv/bin/ruff format
+
+# Measure the latency of RAPs against bare containers; prints JSON
+bench *options:
+    .venv/bin/python -m bench.latency {{ options }}
+
+# Run the whole system in this terminal until Ctrl-C
+dev *options:
+    .venv/bin/rap dev {{ options }}
