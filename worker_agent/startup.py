@@ -1,0 +1,136 @@
+"""What an agent does before it takes work: check itself, and settle what its predecessor left."""
+
+import asyncio
+import fcntl
+import shutil
+import time
+from pathlib import Path
+from typing import IO
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from rap.errors import ConfigurationError, JobFault, TransientFault
+from rap.settings import AgentSettings
+from worker_agent import secrets
+from worker_agent.egress_guard import AgentRestart
+from worker_agent.host import Host
+from worker_agent.workspace.cleanup import remove_volume
+from worker_agent.workspace.metadata import load
+
+log = structlog.get_logger()
+
+HAND_BACK_DELAY = 0.05
+ENGINE_DELAYS = (0.5, 1.0, 2.0, 5.0)
+
+
+def check_settings(settings: AgentSettings) -> None:
+    """Refuse to start with settings that cannot work.
+
+    Raises:
+        ConfigurationError: naming the variable and the remedy.
+    """
+    if not settings.backend:
+        allowed = ", ".join(settings.backends)
+        raise ConfigurationError(
+            f"BACKEND is not set: set it to the backend that this agent serves, one of {allowed}"
+        )
+    secrets.check()
+    for variable, folder in {
+        "WORKDIR": settings.workdir,
+        "HIGH_PRIVACY_STORAGE_BASE": settings.high_privacy,
+        "MEDIUM_PRIVACY_STORAGE_BASE": settings.medium_privacy,
+        "HIGH_PRIVACY_VOLUME_DIR": settings.volume_dir,
+    }.items():
+        _make(variable, folder)
+
+
+def _make(variable: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{variable}: {folder} cannot be made or written to ({error.strerror}); "
+            "make it, give it to this user, or set another path"
+        ) from None
+
+
+async def sole_use(folder: Path) -> IO[bytes]:
+    """Wait until no other agent process uses this work directory; free when the file is closed.
+
+    A predecessor that is still on its way out would otherwise work on the same jobs.
+    """
+    file = (folder / "agent.lock").open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        log.warning(f"another agent still uses {folder}: waiting for it to end")
+        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+    return file
+
+
+async def engine_when_up(host: Host) -> str:
+    """Wait for the engine, saying so once; its version."""
+    tries = 0
+    while True:
+        try:
+            return await host.engine.version()
+        except TransientFault as fault:
+            if tries == 0:
+                log.warning(f"Docker does not answer, waiting for it: {fault}")
+        await asyncio.sleep(ENGINE_DELAYS[min(tries, len(ENGINE_DELAYS) - 1)])
+        tries += 1
+
+
+async def hand_back_tokens(host: Host, client: Client) -> None:
+    """Give back the activities of an agent that was killed, so that they come again at once."""
+    for key, token in host.notes.left_over_tokens().items():
+        handle = client.get_async_activity_handle(task_token=token)
+        try:
+            await handle.fail(AgentRestart(HAND_BACK_DELAY))
+            log.info("handed back what the agent was doing when it died", task=key)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                # Kept: Temporal notices the missing heartbeats, only later.
+                log.warning(f"could not hand back an activity: {error}", task=key)
+                continue
+        host.notes.drop_token(key)
+
+
+async def remove_orphans(host: Host) -> None:
+    """Remove the containers and volumes of attempts that are on record as finished.
+
+    Only those whose record lies in this host's storage: others may share the engine.
+    """
+    for job_id in await host.engine.job_ids():
+        try:
+            record = await asyncio.to_thread(load, host.storage, job_id)
+            container = await host.engine.inspect(job_id)
+            if record is None or container is None or container.running:
+                continue
+            if container.task_id and container.task_id == record.task_id:
+                log.info("removing the container of a finished job", id=job_id)
+                await host.engine.remove(container.id)
+                await asyncio.to_thread(remove_volume, host.storage, job_id)
+        except JobFault as fault:
+            log.warning(f"left alone: {fault}", id=job_id)
+
+
+async def settle_the_past(host: Host, client: Client) -> None:
+    """Everything about the agent's predecessor."""
+    host.notes.forget_old_stopped(time.time())
+    await remove_orphans(host)
+    await hand_back_tokens(host, client)
+
+
+def describe(host: Host, engine: str) -> str:
+    """One line about the host for its log."""
+    free = shutil.disk_usage(host.settings.high_privacy).free / 2**30
+    return (
+        f"agent of backend {host.settings.backend} on host {host.settings.agent_host}: "
+        f"Docker {engine}, {free:.0f} GiB free, room for {host.settings.agent_max_jobs} jobs"
+    )

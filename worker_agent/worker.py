@@ -1,0 +1,112 @@
+"""The agent process: what it is made of, how it starts and how it stops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import structlog
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from activities.agent.control import Control
+from activities.agent.run_job import RunJob
+from rap import ids
+from rap.settings import AgentSettings
+from rap.temporal import connect_when_up
+from worker_agent import startup
+from worker_agent.egress_guard import EgressGuard
+from worker_agent.host import Host
+from worker_agent.metrics import Sampler
+from worker_agent.reports import Reporter
+
+log = structlog.get_logger()
+
+THREADS = 32
+"""For copying, hashing and other work on files; those of the engine are its own."""
+GRACE = timedelta(seconds=5)
+STOP_LIMIT = 7.0
+"""Seconds from the signal to the end, whatever still hangs: services are killed after ten."""
+HELPER_PAUSE = 5.0
+CANCEL_THROTTLE = timedelta(seconds=2)
+
+
+def identity(backend: str) -> str:
+    """What Temporal shows of this agent: no host name, no process id."""
+    return f"rap-agent-{backend}"
+
+
+def workers(host: Host, client: Client) -> tuple[Worker, Worker]:
+    """The workers of a host: one for its jobs, one for the orders that must not wait for them."""
+    backend, name = host.settings.backend, host.settings.agent_host
+    control = Control(host)
+    return (
+        Worker(
+            client,
+            task_queue=ids.host_queue(backend, name),
+            activities=[RunJob(host).run_job],
+            interceptors=[EgressGuard()],
+            max_concurrent_activities=host.settings.agent_max_jobs,
+            max_heartbeat_throttle_interval=CANCEL_THROTTLE,
+            graceful_shutdown_timeout=GRACE,
+        ),
+        Worker(
+            client,
+            task_queue=ids.control_queue(backend, name),
+            activities=[control.terminate_job, control.discard_job],
+            interceptors=[EgressGuard()],
+            graceful_shutdown_timeout=GRACE,
+        ),
+    )
+
+
+async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
+    """Be the agent until told to stop. Whatever it needs and is not there is waited for.
+
+    Raises:
+        ConfigurationError: a setting cannot work.
+    """
+    startup.check_settings(settings)
+    agent = asyncio.create_task(_serve(settings, stop))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({agent, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not agent.done():
+        log.info("stopping: jobs are given back, their containers run on")
+        await asyncio.wait({agent}, timeout=STOP_LIMIT)
+    stopping.cancel()
+    if agent.done():
+        await agent
+
+
+async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    host = Host.of(settings)
+    with await startup.sole_use(host.storage.state_dir):
+        engine = await startup.engine_when_up(host)
+        log.info(startup.describe(host, engine))
+        client = await connect_when_up(identity=identity(settings.backend), on_wait=log.warning)
+        await startup.settle_the_past(host, client)
+        reporter = Reporter(host, client)
+        host.jobs.on_change = reporter.changed
+        sampler = Sampler(host.engine, host.jobs, host.usage, settings.stats_poll_interval)
+        jobs, orders = workers(host, client)
+        async with asyncio.TaskGroup() as group:
+            serving = [group.create_task(each.run()) for each in (jobs, orders)]
+            helping = [group.create_task(_always(each.run)) for each in (reporter, sampler)]
+            # Operators' tools wait for this very line.
+            log.info("agent.main loop started")
+            await stop.wait()
+            for helper in helping:
+                helper.cancel()
+            await asyncio.gather(*(each.shutdown() for each in (jobs, orders)))
+            await asyncio.gather(*serving)
+
+
+async def _always(work: Callable[[], Awaitable[None]]) -> None:
+    """Keep a helper going: what goes wrong in it must not disturb the jobs."""
+    while True:
+        try:
+            await work()
+        except Exception:
+            log.exception("a helper of the agent failed and begins again")
+        await asyncio.sleep(HELPER_PAUSE)
