@@ -249,6 +249,10 @@ class BackendStart(Model):
     row: BackendRow | None = None
     reservations: tuple[Reservation, ...] = ()
     manual_maintenance: bool = False
+    look_round_s: float = 30.0
+    """How often silent agents and vanished RAPs are looked for."""
+    longest_history: int = 4000
+    """Events after which the workflow continues as new, also when the server does not ask yet."""
 
 
 class Switch(Model):

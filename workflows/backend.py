@@ -36,14 +36,8 @@ with workflow.unsafe.imports_passed_through():
     from workflows.describe import backend_details
     from workflows.outbox import Outbox, settle
 
-LOOK_ROUND = timedelta(seconds=30)
-"""How often silent agents and vanished RAPs are looked for."""
-
 WRITE_PAUSE = timedelta(seconds=1)
 """At most one write of the backend's row in this time."""
-
-LONG_HISTORY = 4000
-"""Events after which the workflow continues as new, also when the server does not ask yet."""
 
 
 @workflow.defn(name="BackendWorkflow")
@@ -52,6 +46,8 @@ class BackendWorkflow:
 
     @workflow.init
     def __init__(self, start: BackendStart) -> None:
+        self._look_round_every = timedelta(seconds=start.look_round_s)
+        self._longest_history = start.longest_history
         self._state = BackendState(start)
         self._changed = True
         self._unrecorded: dict[str, JobChange] = {}
@@ -61,7 +57,7 @@ class BackendWorkflow:
         self._stops = Outbox(self._send_stops)
 
     @workflow.run
-    async def run(self, start: BackendStart) -> None:  # noqa: ARG002 - taken by __init__
+    async def run(self, start: BackendStart) -> None:
         """Serve for ever, continuing as new from time to time."""
         serving = [
             asyncio.create_task(task)
@@ -74,7 +70,14 @@ class BackendWorkflow:
             )
         ]
         await settle(self._may_continue_as_new, serving)
-        workflow.continue_as_new(self._state.carried_over())
+        workflow.continue_as_new(
+            self._state.carried_over().model_copy(
+                update={
+                    "look_round_s": start.look_round_s,
+                    "longest_history": start.longest_history,
+                }
+            )
+        )
 
     # --- what RAPs, agents and operators tell us ---
 
@@ -206,7 +209,7 @@ class BackendWorkflow:
     async def _look_round(self) -> None:
         """Notice what nobody tells: an agent that fell silent, a RAP that was terminated."""
         while True:
-            await workflow.sleep(LOOK_ROUND)
+            await workflow.sleep(self._look_round_every)
             self._touch()
             raps = self._state.rap_ids()
             if not raps:
@@ -215,7 +218,7 @@ class BackendWorkflow:
                 closed = await on_controller(
                     FIND_CLOSED,
                     WorkflowIds(ids=tuple(ids.rap_workflow_id(rap_id) for rap_id in raps)),
-                    limit=LOOK_ROUND,
+                    limit=timedelta(seconds=30),
                     summary="look for vanished RAPs",
                 )
             except ActivityError:
@@ -231,7 +234,8 @@ class BackendWorkflow:
     def _may_continue_as_new(self) -> bool:
         info = workflow.info()
         long = (
-            info.is_continue_as_new_suggested() or info.get_current_history_length() > LONG_HISTORY
+            info.is_continue_as_new_suggested()
+            or info.get_current_history_length() > self._longest_history
         )
         return (
             long

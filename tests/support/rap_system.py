@@ -151,6 +151,9 @@ class StubHost:
                     activity.heartbeat()
                     await asyncio.wait(waits, timeout=0.2, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
+                details = activity.cancellation_details()
+                if details is None or not details.cancel_requested:
+                    raise
                 stop.set()
             finally:
                 for one in waits:
@@ -208,12 +211,15 @@ class RapSystem:
         self.projects.projects[url] = actions
         return url
 
-    async def start_backend(self, workers: float = 10, db_workers: float = 10) -> None:
+    async def start_backend(
+        self, workers: float = 10, db_workers: float = 10, **other: float
+    ) -> None:
         await self.client.start_workflow(
             "BackendWorkflow",
             BackendStart(
                 slug=self.slug,
                 limits=BackendLimits(max_workers=workers, max_db_workers=db_workers),
+                **other,
             ),
             id=ids.backend_workflow_id(self.slug),
             task_queue=ids.CONTROLLER_QUEUE,

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -7,7 +8,7 @@ from temporalio.client import Client
 
 from infra.temporal.dev_server import DevServer
 from rap.records import Records
-from tests.support import temporal
+from tests.support import histories, temporal
 from tests.support.rap_system import RapSystem, StubProjects, controller
 
 
@@ -39,7 +40,16 @@ async def records(
         yield records
 
 
-@pytest.fixture
-def system(client: Client, records: Records, projects: StubProjects) -> RapSystem:
-    """A backend of the test's own."""
-    return RapSystem(client, records, projects, slug=f"b{uuid4().hex[:10]}")
+@pytest_asyncio.fixture
+async def system(
+    client: Client, records: Records, projects: StubProjects, request: pytest.FixtureRequest
+) -> AsyncIterator[RapSystem]:
+    """A backend of the test's own; whatever its workflows did is replayed afterwards."""
+    slug = f"b{uuid4().hex[:10]}"
+    yield RapSystem(client, records, projects, slug)
+    made = await histories.histories_of(client, slug)
+    for history in made:
+        await histories.replayer().replay_workflow(history)
+    folder = request.config.getoption("--record-histories")
+    if folder:
+        histories.record(made, Path(folder), request.node.name.removeprefix("test_"))

@@ -1,0 +1,44 @@
+"""Every history that a workflow test makes is replayed at once, and recorded when asked to.
+
+Replay finds a workflow that is not deterministic. The recorded histories of a release
+(``tests/replay/histories``) find a change that would break the workflows running when it arrives.
+"""
+
+from pathlib import Path
+
+from temporalio.client import Client, WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+
+from worker_controller.worker import WORKFLOWS
+
+
+def replayer() -> Replayer:
+    return Replayer(
+        workflows=WORKFLOWS,
+        data_converter=pydantic_data_converter,
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+
+
+async def histories_of(client: Client, backend: str) -> list[WorkflowHistory]:
+    """All histories of one backend's workflows, the runs that continued as new included."""
+    query = (
+        f"Backend = '{backend}' OR WorkflowId = 'backend/{backend}' "
+        f"OR WorkflowId STARTS_WITH 'workspace/{backend}/'"
+    )
+    return [
+        await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
+        async for found in client.list_workflows(query)
+    ]
+
+
+def record(histories: list[WorkflowHistory], folder: Path, scenario: str) -> None:
+    """Keep histories as JSON, one file each, named after what they show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers: dict[str, int] = {}
+    for history in histories:
+        kind = history.workflow_id.partition("/")[0]
+        numbers[kind] = numbers.get(kind, 0) + 1
+        name = f"{scenario}.{kind}.{numbers[kind]}.json"
+        (folder / name).write_text(history.to_json() + "\n")
