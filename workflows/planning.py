@@ -21,6 +21,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from rap import ids
+from rap.messages import KnownJob
 from rap.models import (
     ALLOWED_RUNTIMES,
     RUN_ALL,
@@ -41,14 +42,6 @@ ALL_SUCCEEDED = "All actions have already completed successfully"
 ALL_SCHEDULED = "All requested actions were already scheduled to run"
 
 
-class CurrentJob(Model):
-    """The latest uncancelled job of an action in a workspace (controller.md 5.5)."""
-
-    job_id: str
-    rap_id: str
-    state: State
-
-
 class Plan(Model):
     """What a request comes to: exactly one of the three says something."""
 
@@ -60,7 +53,7 @@ class Plan(Model):
 
 def plan_jobs(
     actions: Sequence[ProjectAction],
-    current: Mapping[str, CurrentJob],
+    current: Mapping[str, KnownJob],
     request: CreateRequest,
     *,
     created_at: int,
@@ -115,7 +108,7 @@ class _Walk:
     def __init__(
         self,
         actions: Mapping[str, ProjectAction],
-        current: Mapping[str, CurrentJob],
+        current: Mapping[str, KnownJob],
         request: CreateRequest,
         created_at: int,
     ) -> None:
