@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 LATEST_VERSION = 5
+_LARGEST_FILE = 2 * 1024 * 1024
 _LARGEST_CONFIG = 256 * 1024
 # The library's parser keeps state between its methods.
 _PARSING = threading.Lock()
@@ -49,6 +50,8 @@ def parse_project(text: bytes) -> tuple[ProjectAction, ...]:
         RequestRefused: the text tells the author of the study what is wrong; ``kind`` is
             ``PROJECT``.
     """
+    if len(text) > _LARGEST_FILE:
+        raise _invalid("The file is too large")
     try:
         # Its warnings are about old versions, for authors at their own machine.
         with _PARSING, warnings.catch_warnings():
@@ -56,7 +59,9 @@ def parse_project(text: bytes) -> tuple[ProjectAction, ...]:
             pipeline = load_pipeline(text)
     except ProjectValidationError as error:
         raise RequestRefused(RefusalKind.PROJECT, str(error)) from error
-    except (TypeError, ValueError, LookupError, AttributeError, RecursionError) as error:
+    except RecursionError as error:
+        raise _invalid("The file is nested too deeply") from error
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _invalid(_what_is_wrong(text)) from error
     return tuple(
         ProjectAction(
@@ -113,7 +118,7 @@ def _what_is_wrong(text: bytes) -> str:
     """A sentence about a file that the library's rules do not foresee and it stumbles over."""
     try:
         document = parse_yaml(text, "project.yaml")
-    except (YAMLError, ValueError, RecursionError):
+    except (YAMLError, ValueError):
         return "The file is not valid YAML in UTF-8"
     if not isinstance(document, dict):
         return "The file must be a dictionary of key/value pairs, with `version` and `actions`"

@@ -161,8 +161,8 @@ def test_an_unknown_need():
         (
             "ehrql:v1 generate-dataset d.py",
             (
-                "`a` action does not provide an `--output` argument specifying where the results of "
-                "`generate-dataset` should be stored"
+                "`a` action does not provide an `--output` argument specifying where the results "
+                "of `generate-dataset` should be stored"
             ),
         ),
         (
@@ -274,7 +274,8 @@ def test_what_is_not_yaml_is_told_in_the_words_of_the_parser():
             ),
         ),
         (b"version: 5\ncls: 1\nactions: {}", "The file has a structure that cannot be understood"),
-        (b"[" * 5000, "The file is not valid YAML in UTF-8"),
+        (b"[" * 1000, "The file is nested too deeply"),
+        (b"#" * 3_000_000, "The file is too large"),
     ],
 )
 def test_what_the_rules_do_not_foresee_is_told_too(text, sentence):
