@@ -33,6 +33,8 @@ class LocalSystem:
     """Takes every line of the processes' output, beside their log files."""
     overrides: Mapping[str, str] = field(default_factory=dict)
     """Settings that differ from what :attr:`env` says."""
+    temporal_address: str | None = None
+    """A Temporal server that runs already; ``None``: one of the system's own is started."""
     token: str = field(default_factory=lambda: secrets.token_hex(16))
     temporal_port: int = field(default_factory=free_port)
     ui_port: int = field(default_factory=free_port)
@@ -46,7 +48,8 @@ class LocalSystem:
             ui_port=self.ui_port if self.ui else None,
             log_path=self.logs / "temporal.log",
         )
-        self.stack = Stack([self.server], pids=self.folder / "pids")
+        own = [] if self.temporal_address else [self.server]
+        self.stack = Stack(own, pids=self.folder / "pids")
         for name, package in (
             (CONTROLLER, "worker_controller"),
             (AGENT, "worker_agent"),
@@ -97,7 +100,7 @@ class LocalSystem:
             "USING_DUMMY_DATA_BACKEND": "true",
             "TEST_CLIENT_TOKENS": self.token,
             "TEST_MAX_WORKERS": "4",
-            "TEMPORAL_ADDRESS": self.server.address,
+            "TEMPORAL_ADDRESS": self.temporal_address or self.server.address,
             "TEMPORAL_NAMESPACE": "default",
             "RAP_API_HOST": HOST,
             "RAP_API_PORT": str(self.api_port),
@@ -159,14 +162,16 @@ class LocalSystem:
             return False
         if answer.status_code != httpx.codes.OK:
             return False
-        seen = [backend["last_seen"] for backend in answer.json()["backends"]]
+        ours = self.env["BACKEND"]
+        seen = [one["last_seen"] for one in answer.json()["backends"] if one["slug"] == ours]
         start = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since))
         # The forms with and without microseconds differ after the seconds only.
-        return all(moment is not None and moment[:19] >= start for moment in seen)
+        return any(moment is not None and moment[:19] >= start for moment in seen)
 
     def _service(self, name: str, package: str) -> Service:
         log = self.logs / f"{name}.log"
-        # Other TEMPORAL_ settings of this shell (TLS, profiles) belong to other servers.
-        strangers = dict.fromkeys(key for key in os.environ if key.startswith("TEMPORAL_"))
+        # Other TEMPORAL_ settings of this shell (TLS, profiles) belong to other servers than ours.
+        settings = [key for key in os.environ if key.startswith("TEMPORAL_")]
+        strangers = dict.fromkeys([] if self.temporal_address else settings)
         env: dict[str, str | None] = {**strangers, **self.env, "PYTHONUNBUFFERED": "1"}
         return python_service(package, env, name=name, log_path=log, echo=self.echo)
