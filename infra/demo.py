@@ -5,7 +5,6 @@ jobs run in containers, the results are read from the privacy areas. The exit co
 of it came out as it should.
 """
 
-import hashlib
 import os
 import shutil
 import signal
@@ -34,6 +33,7 @@ ACTIONS = 8
 KEPT_BACK = "output/highest_risks.csv"
 RELEASED = ("output/model.json", "output/rates.svg", "output/rates_table.csv")
 RUN_LIMIT = 300.0
+WORKSPACE = "demo"
 PROGRESS_INTERVAL = 0.25
 
 Job = dict[str, Any]
@@ -52,7 +52,6 @@ class Demo:
     study: Path
     commit: str
     rap_id: str
-    workspace: str
 
     def run(self) -> list[Job]:
         """Ask for the study, follow it to its end, check and show what came of it.
@@ -65,10 +64,10 @@ class Demo:
             jobs = self._follow(client)
         self.console.print()
         self.console.print(demo_report.table_of(jobs))
-        manifest = demo_report.manifest_of(self.system.medium_privacy, self.workspace)
+        manifest = demo_report.manifest_of(self.system.medium_privacy, WORKSPACE)
         self.console.print(demo_report.table_of_manifest(manifest))
         demo_report.print_folders(
-            self.console, self.system, self.workspace, [job["identifier"] for job in jobs]
+            self.console, self.system, WORKSPACE, [job["identifier"] for job in jobs]
         )
         problems = self._problems(jobs, manifest)
         if problems:
@@ -79,7 +78,7 @@ class Demo:
         body = {
             "backend": BACKEND,
             "rap_id": self.rap_id,
-            "workspace": self.workspace,
+            "workspace": WORKSPACE,
             "repo_url": str(self.study),
             "branch": "main",
             "commit": self.commit,
@@ -123,7 +122,7 @@ class Demo:
             if (job["status_code"], job["status_message"]) != (StatusCode.SUCCEEDED, message):
                 found.append(f"{job['action']}: {job['status_code']}, {job['status_message']}")
         outputs = manifest.get("outputs", {})
-        shared = self.system.medium_privacy / "workspaces" / self.workspace
+        shared = self.system.medium_privacy / "workspaces" / WORKSPACE
         found += [
             f"{name} is not there for review"
             for name in RELEASED
@@ -133,25 +132,30 @@ class Demo:
             found.append(f"{KEPT_BACK} was not kept back")
         if not (shared / f"{KEPT_BACK}.txt").is_file():
             found.append(f"there is no note in place of {KEPT_BACK}")
-        left = containers_of(self.workspace)
+        left = containers_of(self.system.folder)
         if left:
             found.append(f"containers were left behind: {', '.join(left)}")
         return found
 
 
-def containers_of(workspace: str, *, remove: bool = False) -> list[str]:
-    """The names of the job containers of a workspace; removed if asked."""
+def containers_of(folder: Path, *, remove: bool = False) -> list[str]:
+    """The names of the job containers whose files are in ``folder``; removed if asked."""
     client = connect()
     try:
-        containers = client.containers.list(
-            all=True,
-            filters={"label": ["jobrunner-local", f"workspace={workspace}"]},
-            ignore_removed=True,
-        )
+        ours = [
+            container
+            for container in client.containers.list(
+                all=True, filters={"label": "jobrunner-local"}, ignore_removed=True
+            )
+            if any(
+                Path(mount.get("Source", "/")).is_relative_to(folder)
+                for mount in container.attrs.get("Mounts", ())
+            )
+        ]
         if remove:
-            for container in containers:
+            for container in ours:
                 container.remove(force=True)
-        return [str(container.name) for container in containers]
+        return [str(container.name) for container in ours]
     finally:
         client.close()
 
@@ -178,7 +182,7 @@ def make_repository(folder: Path) -> str:
     return git("rev-parse", "HEAD")
 
 
-def empty(folder: Path, workspace: str, console: Console) -> None:
+def empty(folder: Path, console: Console) -> None:
     """End and remove what an earlier run of the demo left, and nothing else.
 
     Raises:
@@ -192,7 +196,7 @@ def empty(folder: Path, workspace: str, console: Console) -> None:
     ended = LocalSystem(folder).stack.end_left_overs()
     if ended:
         console.print(f"Ended what an earlier run left: {', '.join(ended)}")
-    containers_of(workspace, remove=True)
+    containers_of(folder, remove=True)
     shutil.rmtree(folder)
 
 
@@ -206,27 +210,28 @@ def _ends_well(system: LocalSystem, console: Console) -> Iterator[None]:
         raise
     finally:
         system.stack.stop()
+        # The agent leaves its containers to the next one; here none follows.
+        containers_of(system.folder, remove=True)
 
 
 def run(folder: Path, console: Console, *, keep: bool) -> None:
     """Run the demo in ``folder``; with ``keep`` leave it running until Ctrl-C."""
     folder = folder.absolute()
-    workspace = f"demo-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}"
     started = time.monotonic()
     images = JobImages(connect(), tell=console.print)
     for image in DEMO_IMAGES:
         images.ensure(image)
-    empty(folder, workspace, console)
+    empty(folder, console)
     folder.mkdir(parents=True)
     (folder / "demo").write_text("Made by scripts/demo, which removes it when it runs again.\n")
     commit = make_repository(folder / "study")
-    console.print(f"Study: {folder / 'study'} at commit {commit[:12]}, workspace {workspace}")
+    console.print(f"Study: {folder / 'study'} at commit {commit[:12]}, workspace {WORKSPACE}")
     system = LocalSystem(folder, ui=True)
     with _ends_well(system, console):
         console.print("Starting Temporal, controller, agent and API …")
         system.start()
         console.print(f"  ready after {time.monotonic() - started:.1f} s; logs in {system.logs}")
-        demo = Demo(system, console, folder / "study", commit, ids.random_rap_id(), workspace)
+        demo = Demo(system, console, folder / "study", commit, ids.random_rap_id())
         jobs = demo.run()
         console.print(
             f"\nAll {len(jobs)} jobs came out as they should, "
@@ -234,8 +239,7 @@ def run(folder: Path, console: Console, *, keep: bool) -> None:
         )
         demo_report.print_addresses(console, system, keep=keep)
         if keep:
-            ended = system.stack.wait()
-            raise DemoFailed(f"{ended} has ended.")
+            system.stack.keep_running(console.print)
 
 
 def main(

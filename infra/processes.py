@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,11 +16,12 @@ from pathlib import Path
 from queue import Queue
 from threading import Thread
 from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, NamedTuple, NoReturn, Protocol, Self
 
 from rap.errors import RapError
 
 STOP_LIMIT = 20.0
+_SHORT_LIFE = 5.0
 Echo = Callable[[str, str], None]
 """Takes the name of a process and a line of its output."""
 
@@ -229,16 +231,33 @@ class Stack:
 
     def wait(self) -> str:
         """Wait until one of the processes ends, and answer its name."""
-        ended: Queue[str] = Queue()
-
-        def watch(name: str, process: "subprocess.Popen[bytes]") -> None:
-            process.wait()
-            ended.put(name)
-
+        ended: Queue[_End] = Queue()
         for member in self:
-            if member.process:
-                Thread(target=watch, args=(member.name, member.process), daemon=True).start()
-        return ended.get()
+            _watch(member, ended)
+        return ended.get().name
+
+    def keep_running(self, tell: Callable[[str], None]) -> NoReturn:
+        """Start again whatever ends by itself, until this is interrupted.
+
+        Args:
+            tell: is told about each.
+
+        Raises:
+            ProcessEnded: one ended within five seconds of its start.
+        """
+        ended: Queue[_End] = Queue()
+        for member in self:
+            _watch(member, ended)
+        while True:
+            end = ended.get()
+            member = self._members[end.name]
+            if member.process is not end.process:
+                continue  # somebody stopped it on purpose
+            if end.lived < _SHORT_LIFE:
+                self.check()
+            tell(f"{end.name} has ended (exit {end.process.returncode}); starting it again")
+            self.restart(end.name)
+            _watch(member, ended)
 
     def end_left_overs(self) -> list[str]:
         """End what an earlier run of the same stack could not end; answers the names."""
@@ -259,6 +278,24 @@ class Stack:
             self._pids.mkdir(parents=True, exist_ok=True)
             pid = member.process.pid
             (self._pids / f"{member.name}.pid").write_text(f"{pid} {_birth(pid)}")
+
+
+class _End(NamedTuple):
+    name: str
+    process: "subprocess.Popen[bytes]"
+    lived: float
+
+
+def _watch(member: Member, ended: "Queue[_End]") -> None:
+    process, since = member.process, time.monotonic()
+    if process is None:
+        return
+
+    def watch() -> None:
+        process.wait()
+        ended.put(_End(member.name, process, time.monotonic() - since))
+
+    Thread(target=watch, daemon=True).start()
 
 
 def _birth(pid: int) -> str:
