@@ -1,0 +1,222 @@
+import subprocess
+
+import pytest
+from structlog.testing import capture_logs
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from activities.controller.project import ProjectActivities, check_request
+from rap.errors import RequestRefused
+from rap.git import GitCache
+from rap.models import CreateRequest, RefusalKind
+from rap.settings import ControllerSettings
+from tests.support.git_server import StudyRepo
+
+pytestmark = pytest.mark.unit
+
+PROJECT = """\
+version: 4
+actions:
+  a:
+    run: python:v2 a.py
+    outputs: {highly_sensitive: {a: a.csv}}
+  b:
+    run: python:v2 b.py
+    needs: [a]
+    outputs: {moderately_sensitive: {b: b.csv}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    return StudyRepo(tmp_path / "study")
+
+
+@pytest.fixture
+def git(tmp_path):
+    return GitCache(tmp_path / "repos", proxy_domain="x.invalid", token="", user="u")
+
+
+@pytest.fixture
+def load(tmp_path, git, study):
+    async def load(settings=None, **changes):
+        fields = {
+            "rap_id": "a1b2c3d4e5f6g7h8",
+            "backend": "test",
+            "workspace": "my-workspace",
+            "repo_url": study.url,
+            "branch": "main",
+            "commit": "0" * 40,
+            "requested_actions": ("a",),
+        }
+        settings = ControllerSettings(allow_local_git_repos=True, **(settings or {}))
+        activities = ProjectActivities(settings, git)
+        return await ActivityEnvironment().run(
+            activities.load_project, CreateRequest(**(fields | changes))
+        )
+
+    return load
+
+
+async def test_a_project_is_loaded_with_what_the_settings_add(load, study, monkeypatch):
+    monkeypatch.setenv("TEST_JOB_CPU_COUNT", "1.5")
+    commit = study.commit({"project.yaml": PROJECT})
+    answer = await load(
+        {
+            "docker_registry": "registry.example/x",
+            "workspace_ehrql_max_join_count": {"my-workspace": 7, "other": 8},
+        },
+        commit=commit,
+    )
+    assert answer.refusal is None
+    project = answer.project
+    assert [item.name for item in project.actions] == ["a", "b"]
+    assert project.limits.cpu_count == 1.5
+    assert project.limits.memory_limit == "4G"
+    assert project.image_registry == "registry.example/x"
+    assert project.job_env == {"EHRQL_MAX_JOIN_COUNT": "7"}
+
+
+async def test_the_file_is_read_at_the_commit_that_was_asked_for(load, study):
+    old = study.commit({"project.yaml": PROJECT})
+    study.commit({"project.yaml": "version: 4\nactions: {}\n"})
+    answer = await load(commit=old)
+    assert len(answer.project.actions) == 2
+    assert answer.project.job_env == {}
+
+
+@pytest.mark.spec("controller:22")
+async def test_no_project_file(load, study):
+    answer = await load(commit=study.commit({"other.yaml": PROJECT}))
+    assert answer.project is None
+    assert answer.refusal.kind is RefusalKind.PROJECT
+    assert answer.refusal.message == f"No project.yaml file found in {study.url}"
+
+
+@pytest.mark.spec("controller:23")
+async def test_a_commit_that_cannot_be_fetched(load, study):
+    study.commit()
+    answer = await load(commit="1" * 40)
+    assert answer.refusal.kind is RefusalKind.GIT
+    assert answer.refusal.message == f"Error fetching commit {'1' * 40} from {study.url}"
+
+
+@pytest.mark.spec("controller:24")
+async def test_an_invalid_project(load, study):
+    answer = await load(commit=study.commit({"project.yaml": "version: 4\nactions: x\n"}))
+    assert answer.refusal.kind is RefusalKind.PROJECT
+    assert answer.refusal.message == (
+        "Invalid project: \nProject `actions` section must be a dictionary of key/value pairs"
+    )
+
+
+@pytest.mark.spec("controller:33")
+@pytest.mark.parametrize("text", ["version: 6\nactions: {}\n", "- a\n", ""])
+async def test_a_project_that_makes_no_sense(load, study, text):
+    answer = await load(commit=study.commit({"project.yaml": text}))
+    assert answer.project is None
+    assert answer.refusal.message.startswith("Invalid project: \n")
+
+
+async def test_a_project_too_large_for_a_history_is_refused(load, study):
+    actions = "".join(
+        f"  a{number}:\n    run: python:v2 {number} {'x' * 3800}\n"
+        f"    outputs: {{highly_sensitive: {{o: {number}.csv}}}}\n"
+        for number in range(510)
+    )
+    commit = study.commit({"project.yaml": f"version: 4\nactions:\n{actions}"})
+    answer = await load(commit=commit)
+    assert answer.refusal.message == "Invalid project: \nThe project has too many actions"
+
+
+@pytest.mark.spec("controller:12", "controller:20", "controller:21")
+async def test_a_refused_repository_is_never_asked(load, study, monkeypatch):
+    async def never(*args, **kwargs):
+        pytest.fail("git was run")
+
+    monkeypatch.setattr("rap.git.store.run_git", never)
+    answer = await load(repo_url="https://example.com/opensafely/study")
+    assert answer.refusal.kind is RefusalKind.REPOSITORY
+    answer = await load(repo_url="https://example.com/x", requested_actions=())
+    assert answer.refusal.message == "At least one action must be supplied"
+
+
+async def test_an_error_that_nobody_foresaw_leaves_no_word_of_it(load, monkeypatch):
+    async def fail(*args, **kwargs):
+        raise subprocess.SubprocessError("secret detail")
+
+    monkeypatch.setattr("rap.git.store.run_git", fail)
+    with capture_logs() as logs, pytest.raises(ApplicationError) as caught:
+        await load()
+    assert caught.value.type == "Unforeseen"
+    assert caught.value.non_retryable
+    assert caught.value.__cause__ is None
+    assert "secret detail" not in str(caught.value)
+    assert any(entry.get("exc_info") for entry in logs)
+
+
+# --- the checks that need nothing but the request ---
+
+GOOD = CreateRequest(
+    rap_id="a1b2c3d4e5f6g7h8",
+    backend="test",
+    workspace="my-workspace_2",
+    repo_url="",
+    branch="",
+    commit="",
+    requested_actions=("a",),
+)
+
+
+def test_a_good_request_passes():
+    check_request(GOOD, backends=("test", "tpp"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param(
+            {"requested_actions": ()},
+            "At least one action must be supplied",
+            marks=pytest.mark.spec("controller:7"),
+        ),
+        pytest.param(
+            {"workspace": ""},
+            "Workspace name cannot be blank",
+            marks=pytest.mark.spec("controller:8"),
+        ),
+        pytest.param(
+            {"workspace": "  "},
+            "Workspace name cannot be blank",
+            marks=pytest.mark.spec("controller:8"),
+        ),
+        *(
+            pytest.param(
+                {"workspace": name},
+                "Invalid workspace name (allowed are alphanumeric, dash and underscore)",
+                marks=pytest.mark.spec("controller:9"),
+            )
+            for name in ("$%#", "my ws", "../x", "ws\n", "wörk", ".")
+        ),
+        pytest.param(
+            {"backend": "foo"},
+            "Invalid backend 'foo', allowed are: test, tpp",
+            marks=pytest.mark.spec("controller:10"),
+        ),
+        pytest.param(
+            {"database_name": "invalid"},
+            "Invalid database name 'invalid', allowed are: default",
+            marks=pytest.mark.spec("controller:11"),
+        ),
+        pytest.param(
+            {"requested_actions": (), "workspace": "", "backend": "foo"},
+            "At least one action must be supplied",
+            marks=pytest.mark.spec("controller:21"),
+        ),
+    ],
+)
+def test_a_bad_request_is_told_what_is_wrong_first(changes, message):
+    with pytest.raises(RequestRefused) as caught:
+        check_request(GOOD.model_copy(update=changes), backends=("test", "tpp"))
+    assert caught.value.kind is RefusalKind.REQUEST
+    assert str(caught.value) == message
