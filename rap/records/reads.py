@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, case, func, select
 
 from rap.records.tables import (
     JOB_COLUMNS,
@@ -14,6 +14,7 @@ from rap.records.tables import (
     stored_job,
 )
 from rap.rows import Intent, IntentState
+from rap.status import FINAL_CODES
 
 
 def jobs_of(
@@ -32,6 +33,23 @@ def rap(connection: Connection, rap_id: str) -> list[StoredJob]:
     """See :meth:`rap.records.Records.rap`."""
     statement = select(*JOB_COLUMNS).where(job.c.rap_id == rap_id).order_by(job.c.position)
     return [stored_job(row) for row in connection.execute(statement)]
+
+
+def latest_raps(connection: Connection, backends: Collection[str], limit: int | None) -> list[str]:
+    """See :meth:`rap.records.Records.latest_raps`."""
+    finished = job.c.status_code.in_([code.value for code in FINAL_CODES])
+    statement = (
+        select(job.c.rap_id)
+        .where(job.c.backend.in_(backends))
+        .group_by(job.c.rap_id)
+        .order_by(
+            func.max(case((finished, 0), else_=1)).desc(),
+            func.max(job.c.created_at).desc(),
+            job.c.rap_id,
+        )
+        .limit(limit)
+    )
+    return list(connection.scalars(statement))
 
 
 def intents(connection: Connection, rap_ids: Collection[str]) -> dict[str, Intent]:

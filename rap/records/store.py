@@ -108,6 +108,16 @@ class Records:
         with self._reading() as connection:
             return reads.rap(connection, rap_id)
 
+    def latest_raps(self, backends: Collection[str], limit: int | None = None) -> list[str]:
+        """The RAPs of these backends: those with unfinished jobs first, then the newest first.
+
+        Reads all jobs of the backends: for people, not for programs that ask often.
+        """
+        if not backends:
+            return []
+        with self._reading() as connection:
+            return reads.latest_raps(connection, backends, limit)
+
     def intents(self, rap_ids: Collection[str]) -> dict[str, Intent]:
         """The intents that announced these RAPs."""
         if not rap_ids:
