@@ -119,7 +119,7 @@ def _pending_code(job: StoredJob, backend: BackendView) -> StatusCode:
 
 
 def _queued_message(job: StoredJob, backend: BackendView, code: StatusCode) -> str:
-    heavy = job.weight > 1 and not job.requires_db
+    heavy = job.weight > 1 and code is StatusCode.WAITING_ON_WORKERS
     sentence = WAITING_HEAVY if heavy else code.message
     if backend.row.hold_up is HoldUp.NO_AGENT:
         return f"{sentence} (no agent of the backend is connected)"

@@ -94,9 +94,8 @@ def _moved(life: Life, change: JobChange, reached: int) -> Life:
 
 
 def _refreshed(life: Life, change: JobChange) -> Life:
+    # A report repeats the time at which its stage began, so the time says nothing about its age.
     seconds = int(change.at)
-    if seconds < life.updated_at:
-        return life
     alive = seconds - life.updated_at >= SIGN_OF_LIFE_AFTER
     refreshed = life._replace(
         status_message=change.message,

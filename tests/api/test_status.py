@@ -1,0 +1,163 @@
+"""Following RAPs and backends: the read model as clients see it (rap-api.md A5, A8)."""
+
+import httpx
+import pytest
+
+from api.app import create_app
+from rap.egress import Metrics
+from rap.records import Records
+from rap.rows import BackendUpdate, JobChanges
+from rap.settings import ApiSettings
+from rap.status import StatusCode
+from tests.api.conftest import TOKENS, Caller, ScriptedOrchestrator, served
+from tests.support.records import (
+    CREATED_AT,
+    backend_row,
+    change,
+    changed,
+    created,
+    rap_id,
+)
+
+pytestmark = pytest.mark.unit
+
+T = CREATED_AT
+ONE, TWO, THREE = rap_id(1), rap_id(2), rap_id(3)
+
+
+@pytest.mark.spec("rap-api:90")
+def test_no_raps_are_no_jobs(t: Caller):
+    assert t.status() == {"jobs": [], "unrecognised_rap_ids": []}
+
+
+@pytest.mark.spec("rap-api:91")
+def test_an_unknown_rap_is_unrecognised_once(t: Caller):
+    assert t.status(ONE, TWO, ONE)["unrecognised_rap_ids"] == [ONE, TWO]
+
+
+@pytest.mark.spec("rap-api:114", "rap-api:51")
+def test_a_token_sees_its_backends_and_no_others(t: Caller, p: Caller, m: Caller, records: Records):
+    records.record_jobs(created(ONE, "a"))
+    records.record_jobs(created(TWO, "b", backend="tpp"))
+
+    def seen(caller: Caller) -> tuple[list[str], list[str]]:
+        answer = caller.status(ONE, TWO)
+        return [job["action"] for job in answer["jobs"]], answer["unrecognised_rap_ids"]
+
+    assert seen(t) == (["a"], [TWO])
+    assert seen(p) == (["b"], [ONE])
+    assert seen(m) == (["a", "b"], [])
+
+    def listed(caller: Caller) -> list[str]:
+        return [each["slug"] for each in caller.get("backend/status/").json()["backends"]]
+
+    assert (listed(t), listed(p), listed(m)) == (["test"], ["tpp"], ["test", "tpp"])
+
+
+@pytest.mark.spec("rap-api:115")
+def test_jobs_come_by_rap_and_in_the_order_of_their_creation(t: Caller, records: Records):
+    records.record_jobs(created(TWO, "z", "y", "x"))
+    records.record_jobs(created(ONE, "c", "b", "a"))
+    jobs = t.status(TWO, ONE)["jobs"]
+    assert [(job["rap_id"], job["action"]) for job in jobs] == [
+        *((ONE, action) for action in "cba"),
+        *((TWO, action) for action in "zyx"),
+    ]
+
+
+@pytest.mark.spec("rap-api:92", "rap-api:101", "rap-api:116", "rap-api:119")
+def test_a_finished_job_is_shown_in_full_and_for_ever_the_same(
+    t: Caller, records: Records, records_url: str, settings: ApiSettings
+):
+    trace = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
+    records.record_jobs(created(ONE, "a", trace_context=trace, requires_db=True))
+    metrics = Metrics(cpu_mean=150.0, mem_mb_peak=1024.0)
+    records.record_jobs(
+        JobChanges(
+            changes=(
+                change(ONE, "a", StatusCode.INITIATED, T + 60.5),
+                change(ONE, "a", StatusCode.SUCCEEDED, T + 3661.9, metrics=metrics),
+            )
+        )
+    )
+    seen = t.status(ONE)
+    assert seen["jobs"] == [
+        {
+            "identifier": records.rap(ONE)[0].id,
+            "rap_id": ONE,
+            "backend": "test",
+            "action": "a",
+            "run_command": "python:v2 analysis.py",
+            "status": "succeeded",
+            "status_code": "succeeded",
+            "status_message": "Completed successfully",
+            "created_at": "2023-11-14T22:13:20Z",
+            "updated_at": "2023-11-14T23:14:21Z",
+            "started_at": "2023-11-14T22:14:20Z",
+            "completed_at": "2023-11-14T23:14:21Z",
+            "trace_context": trace,
+            "metrics": metrics.model_dump(),
+            "requires_db": True,
+        }
+    ]
+    records.record_backend(BackendUpdate(row=backend_row(paused=True, maintenance=True)))
+    records.record_jobs(changed(ONE, "a", StatusCode.CANCELLED_BY_USER, T + 9999))
+    assert t.status(ONE) == seen
+
+    restarted = Records.connect(records_url)
+    app = create_app(settings, restarted, ScriptedOrchestrator(restarted), tokens=TOKENS)
+    with served(app) as url, httpx.Client(base_url=url) as client:
+        assert Caller(client, "T-token").status(ONE) == seen
+    restarted.close()
+
+
+@pytest.mark.spec("rap-api:117")
+def test_a_rap_of_years_ago_is_still_shown(t: Caller, records: Records):
+    records.record_jobs(created(ONE, "a", "b", created_at=1_000_000_000))
+    records.record_jobs(changed(ONE, "a", StatusCode.SUCCEEDED, 1_000_000_060))
+    jobs = t.status(ONE)["jobs"]
+    assert [job["created_at"] for job in jobs] == ["2001-09-09T01:46:40Z"] * 2
+
+
+def test_a_pause_shows_in_all_waiting_jobs_at_once(t: Caller, records: Records):
+    records.record_jobs(created(ONE, "a", "b"))
+    records.record_jobs(changed(ONE, "a", StatusCode.EXECUTING, T + 1))
+    records.record_backend(BackendUpdate(row=backend_row(paused=True)))
+    codes = [(job["status"], job["status_code"]) for job in t.status(ONE)["jobs"]]
+    assert codes == [("running", "executing"), ("pending", "paused")]
+    records.record_backend(BackendUpdate(row=backend_row(version=2)))
+    assert t.status(ONE)["jobs"][1]["status_code"] == "created"
+
+
+@pytest.mark.spec("rap-api:118")
+def test_a_thousand_unknown_raps_are_answered_in_time(t: Caller):
+    ids = [rap_id(number) for number in range(1000)]
+    answer = t.post("rap/status/", {"rap_ids": ids}, timeout=2)
+    assert answer.json()["unrecognised_rap_ids"] == ids
+
+
+@pytest.mark.spec("rap-api:49", "rap-api:50")
+def test_backends_never_seen_are_listed_with_everything_off(m: Caller):
+    answer = m.get("backend/status/")
+    assert answer.status_code == 200
+    off = {"status": "off", "since": None}
+    assert answer.json() == {
+        "backends": [
+            {
+                "slug": slug,
+                "last_seen": None,
+                "paused": off,
+                "db_maintenance": {**off, "type": None},
+            }
+            for slug in ("test", "tpp")
+        ]
+    }
+
+
+@pytest.mark.spec("rap-api:52")
+def test_a_backend_shows_its_last_contact_and_its_switches(t: Caller, records: Records):
+    row = backend_row(paused=True, paused_since=T + 0.5, last_seen=T + 0.123456)
+    records.record_backend(BackendUpdate(row=row))
+    (backend,) = t.get("backend/status/").json()["backends"]
+    assert backend["last_seen"] == "2023-11-14T22:13:20.123456Z"
+    assert backend["paused"] == {"status": "on", "since": "2023-11-14T22:13:20.500000Z"}
