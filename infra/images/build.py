@@ -1,4 +1,4 @@
-"""Makes sure of the job images: what is here is used, else pulled, else built as a stand-in.
+"""Makes sure of the images that we use: those here, else pulled, else built as stand-ins.
 
 ``python -m infra.images.build [image …]``. A stand-in carries the name of the real image, so that
 projects need not change, and the label ``org.opensafely.stand-in=true``.
@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,10 +20,11 @@ from typing import IO, Annotated
 
 import docker
 import typer
-from docker.errors import DockerException, ImageNotFound
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from requests.exceptions import RequestException
 
-from infra.images.rootfs import busybox_root, python_root
+from infra.images.rootfs import busybox_root, python_root, temporal_root
+from infra.temporal.cli import VERSION as TEMPORAL_VERSION
 from infra.temporal.cli import say
 from rap.errors import ConfigurationError, RapError, Unavailable
 
@@ -30,8 +32,10 @@ REGISTRY = "ghcr.io/opensafely-core"
 PYTHON = f"{REGISTRY}/python:v2"
 EHRQL = f"{REGISTRY}/ehrql:v1"
 BUSYBOX = f"{REGISTRY}/busybox:v1"
+TEMPORAL = f"temporalio/temporal:{TEMPORAL_VERSION.removeprefix('v')}"
+"""The development server as a container."""
 DEMO_IMAGES = (PYTHON, EHRQL)
-ALL_IMAGES = (PYTHON, EHRQL, BUSYBOX)
+ALL_IMAGES = (PYTHON, EHRQL, BUSYBOX, TEMPORAL)
 
 STAND_IN_LABEL = "org.opensafely.stand-in"
 SOURCES_LABEL = "org.opensafely.stand-in.sources"
@@ -52,6 +56,7 @@ class StandIn:
 
 _PYTHON_BASE = "opensafely-rap-stand-in/python"
 _BUSYBOX_BASE = "opensafely-rap-stand-in/busybox"
+_TEMPORAL_BASE = "opensafely-rap-stand-in/temporal"
 
 STAND_INS: dict[str, StandIn] = {
     PYTHON: StandIn(_PYTHON_BASE, python_root, 'ENTRYPOINT ["/usr/local/bin/entrypoint"]\n'),
@@ -63,6 +68,7 @@ STAND_INS: dict[str, StandIn] = {
         ("ehrql_stand_in.py",),
     ),
     BUSYBOX: StandIn(_BUSYBOX_BASE, busybox_root, 'CMD ["/bin/sh"]\n'),
+    TEMPORAL: StandIn(_TEMPORAL_BASE, temporal_root, 'ENTRYPOINT ["/usr/local/bin/temporal"]\n'),
 }
 
 
@@ -72,7 +78,7 @@ class JobImages:
     def __init__(self, client: docker.DockerClient, tell: Callable[[str], None] = say) -> None:
         self._client = client
         self._tell = tell
-        self._registry_answers: bool | None = None
+        self._registry_answers: dict[str, bool] = {}
         self._sources = sources_digest()
 
     def ensure(self, name: str) -> None:
@@ -94,9 +100,10 @@ class JobImages:
     def build(self, name: str) -> None:
         """Build the stand-in of an image and give it the image's name."""
         started = time.monotonic()
+        outdated = self._client.images.get(name).id if self._exists(name) else None
         recipe = STAND_INS[name]
         base = f"{recipe.base}:{self._sources}"
-        self._tell(f"{name}: cannot be pulled; building a stand-in from this machine's Python.")
+        self._tell(f"{name}: cannot be pulled; building a stand-in from this machine's programs.")
         if not self._exists(base):
             with tempfile.TemporaryFile() as archive:
                 recipe.make_base(archive)
@@ -108,7 +115,21 @@ class JobImages:
         self._client.images.build(
             fileobj=context, custom_context=True, tag=name, rm=True, forcerm=True
         )
+        self._remove_outdated(recipe, outdated)
         self._tell(f"{name}: stand-in built in {time.monotonic() - started:.0f} s.")
+
+    def _remove_outdated(self, recipe: StandIn, image: str | None) -> None:
+        old = [image] if image else []
+        old += [
+            tag
+            for base in self._client.images.list(name=recipe.base)
+            for tag in base.tags
+            if tag != f"{recipe.base}:{self._sources}"
+        ]
+        for each in old:
+            # One that a container still uses stays; it costs disk space only.
+            with suppress(APIError):
+                self._client.images.remove(each)
 
     def _dockerfile(self, name: str, base: str) -> str:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -146,9 +167,10 @@ class JobImages:
         return labels.get(SOURCES_LABEL) == self._sources
 
     def _pull(self, name: str) -> bool:
-        if self._registry_answers is None:
-            self._registry_answers = self._ask_registry(name)
-        if not self._registry_answers:
+        registry = _registry_of(name)
+        if registry not in self._registry_answers:
+            self._registry_answers[registry] = self._ask(registry, name)
+        if not self._registry_answers[registry]:
             return False
         self._tell(f"{name}: pulling.")
         deadline = time.monotonic() + _PULL_LIMIT
@@ -163,15 +185,17 @@ class JobImages:
             return False
         return self._exists(name)
 
-    def _ask_registry(self, name: str) -> bool:
+    def _ask(self, registry: str, name: str) -> bool:
         # A name that does not resolve is known at once here; the engine would try for long.
         try:
-            socket.getaddrinfo(name.partition("/")[0], 443)
+            socket.getaddrinfo(registry, 443)
         except OSError:
             return False
         api = docker.APIClient(base_url=self._client.api.base_url, timeout=_ANSWER_LIMIT)
         try:
             api.inspect_distribution(name)  # type: ignore[no-untyped-call]
+        except NotFound:
+            return True  # it answers, though it lacks this image
         except (DockerException, RequestException):
             return False
         finally:
@@ -201,6 +225,12 @@ def connect() -> docker.DockerClient:
             "Docker does not answer. Start it, or join the group docker, and try again."
         ) from error
     return client
+
+
+def _registry_of(name: str) -> str:
+    first, slash, _ = name.partition("/")
+    is_host = slash and ("." in first or ":" in first or first == "localhost")
+    return first.partition(":")[0] if is_host else "registry-1.docker.io"
 
 
 def _context(dockerfile: str, files: Sequence[str]) -> IO[bytes]:

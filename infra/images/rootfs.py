@@ -1,7 +1,7 @@
-"""A small root file system with Python and a shell, copied from this machine.
+"""Small root file systems, copied from programs of this machine with the libraries they load.
 
-Needs no network and no privileges: the interpreter that runs this module, its standard library, a
-few commands, and the shared libraries that they load.
+Making them needs no network and no privileges. The one for jobs holds the Python that runs this
+module, its standard library, and a few commands.
 """
 
 import io
@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from infra.temporal.cli import resolve_cli
 from rap.errors import ConfigurationError
 
 COMMANDS = (
@@ -168,6 +169,18 @@ def busybox_root(target: IO[bytes]) -> None:
     for name in applets.stdout.split():
         if name != "busybox":
             root.link(f"/bin/{name}", "/bin/busybox")
+    root.close()
+
+
+def temporal_root(target: IO[bytes]) -> None:
+    """Write the archive of a root file system with Temporal's command line to ``target``.
+
+    Raises:
+        ConfigurationError: the command line cannot be had.
+    """
+    root = RootFileSystem(target)
+    _base(root)
+    root.program(resolve_cli(), "/usr/local/bin/temporal")
     root.close()
 
 
