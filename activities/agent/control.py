@@ -73,6 +73,8 @@ class Control:
         return Acknowledged()
 
     async def _discard(self, definition: JobDefinition) -> None:
+        if await self._is_superseded(definition):
+            return
         host, key = self._host, key_of(definition.id, definition.task_id)
         host.notes.mark_stopped(key)
         running = host.jobs.find(definition.id, definition.task_id)
@@ -80,9 +82,9 @@ class Control:
             running.stop.set()
             await running.gone.wait()
         async with host.jobs.admit(definition, reported=False) as job:
-            if not await self._is_superseded(definition):
-                await Attempt(host, job).stop()
+            await Attempt(host, job).stop()
         host.notes.forget_stopped(key)
+        host.notes.drop_token(key)
 
     async def _is_superseded(self, definition: JobDefinition) -> bool:
         """Whether a later attempt has been here: then this one left nothing that is not its."""

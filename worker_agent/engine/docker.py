@@ -275,11 +275,11 @@ class Engine:
                         raise _no_space(line["error"]) or TransientFault(
                             Fault.IMAGE_PULL_FAILED, f"pulling {reference}: {line['error']}"
                         )
-            except docker.errors.NotFound as error:
-                raise PermanentFault(
-                    Fault.IMAGE_UNAVAILABLE, f"the registry has no {reference}: {error}"
-                ) from error
             except docker.errors.APIError as error:
+                if error.status_code == requests.codes.not_found or _unknown_to_registry(error):
+                    raise PermanentFault(
+                        Fault.IMAGE_UNAVAILABLE, f"the registry has no {reference}: {error}"
+                    ) from error
                 raise _disk_full(error) or TransientFault(
                     Fault.IMAGE_PULL_FAILED, f"pulling {reference}: {error}"
                 ) from error
@@ -336,6 +336,7 @@ class Engine:
 
 
 _BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+_TIMEOUT = requests.exceptions.Timeout
 _OURS = (JobFault, _LongPollEnded)
 
 
@@ -352,10 +353,10 @@ def _with_typed_errors(
         raise _disk_full(error) or TransientFault(
             Fault.ENGINE_UNAVAILABLE, f"docker failed {doing}: {error}"
         ) from error
-    except requests.exceptions.Timeout as error:
-        # Told like our own limit, which is a second longer.
-        raise TimeoutError from error
     except (docker.errors.DockerException, *_BROKEN) as error:
+        # The SDK wraps what goes wrong while it asks the engine for its version.
+        if isinstance(error, _TIMEOUT) or isinstance(error.__cause__, _TIMEOUT):
+            raise TimeoutError from error  # told like our own limit, which is a second longer
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise TransientFault(Fault.DISK_FULL, f"{error} {doing}") from error
         raise TransientFault(
@@ -372,6 +373,12 @@ def _refusal(error: docker.errors.APIError) -> JobFault:
     return _disk_full(error) or TransientFault(
         Fault.CONTAINER_REFUSED, f"docker could not create the container: {error}"
     )
+
+
+def _unknown_to_registry(error: docker.errors.APIError) -> bool:
+    # Engines answer 404 only if the registry sent details. Of a bare error code, such as GitHub's
+    # registry sends, they pass on nothing but the text that the registry protocol fixes for it.
+    return error.explanation in ("manifest unknown", "repository name not known to registry")
 
 
 def _disk_full(error: docker.errors.APIError) -> TransientFault | None:

@@ -14,6 +14,7 @@ from worker_agent.engine.inspection import nanoseconds
 log = structlog.get_logger()
 
 ATTEMPTS = 3
+RETRY_PAUSE = 1.0
 
 
 async def ensure_image(engine: Engine, definition: JobDefinition, settings: AgentSettings) -> str:
@@ -67,8 +68,10 @@ async def _pull(engine: Engine, reference: str) -> None:
             passing = fault.fault is Fault.IMAGE_PULL_FAILED
             if attempt == ATTEMPTS or not passing or isinstance(fault.__cause__, TimeoutError):
                 raise
-            log.warning(f"docker pull failed (attempt {attempt}/{ATTEMPTS}), retrying in 1s")
-            await asyncio.sleep(1)
+            log.warning(
+                f"docker pull failed (attempt {attempt}/{ATTEMPTS}), retrying in {RETRY_PAUSE:g}s"
+            )
+            await asyncio.sleep(RETRY_PAUSE)
         else:
             return
 
