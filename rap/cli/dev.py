@@ -43,7 +43,7 @@ _USERS = (
     "USING_DUMMY_DATA_BACKEND",
 )
 """Settings that stay as they are if the user has set them."""
-_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def command(ports: Ports, *, data: Path | None, backend: str | None) -> int:
 
 def _run(system: LocalSystem, out: Console) -> int:
     begin = time.monotonic()
-    services = "Controller, agent and API" if system.temporal_address else "Temporal, controller …"
-    show.say(out, f"Starting {services} in {system.folder}")
+    server = "" if system.temporal_address else "Temporal, "
+    show.say(out, f"Starting {server}controller, agent and API in {system.folder} …")
     try:
         system.start()
         environment.write(system.folder, system.env)
@@ -218,7 +218,7 @@ def _tell_ready(system: LocalSystem, out: Console, seconds: float) -> None:
         system.folder / "curl", f'header = "Authorization: {system.token}"\n'
     )
     default = environment.DEFAULT_FOLDER.absolute() == system.folder
-    where = "" if default else f" --data {system.folder}"
+    where = environment.option(None if default else system.folder)
     ui = system.server.ui_url if not system.temporal_address else None
     show.say(
         out,

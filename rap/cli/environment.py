@@ -81,6 +81,11 @@ def write_private(path: Path, text: str) -> Path:
     return fresh.replace(path)
 
 
+def option(folder: Path | None) -> str:
+    """How further commands are told of the folder: to be put behind them."""
+    return "" if folder is None else f" --data {folder}"
+
+
 def backend_of(given: str | None, settings: CommonSettings) -> str:
     """The backend a command is about: the one given, else that of ``BACKEND``, else ``test``.
 

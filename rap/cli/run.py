@@ -11,14 +11,13 @@ from temporalio.client import Client
 
 from rap import ids
 from rap.cli import environment, orders, show
-from rap.cli.jobs import Job, exit_code, follow, jobs_of
-from rap.errors import RapError, RepositoryUnreachable, RequestRefused, Unavailable, UnknownRef
+from rap.cli.jobs import Job, exit_code, jobs_of
+from rap.cli.watch import INTERRUPTED, watch
+from rap.errors import RepositoryUnreachable, RequestRefused, Unavailable, UnknownRef
 from rap.git import GitCache, git_cache
 from rap.messages import CreateAnswer, CreateOutcome
 from rap.models import DEFAULT_DATABASE, CreateRequest, RefusalKind
 from rap.records import Records
-
-INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def command(wish: Wish, *, data: Path | None, as_json: bool) -> int:
     except KeyboardInterrupt:
         show.say(out, "Stopped before an answer came; `rap status` shows whether a RAP was made.")
         return INTERRUPTED
-    return _report(request, answer, records, as_json=as_json)
+    return _report(request, answer, records, data=data, as_json=as_json)
 
 
 async def _submit(wish: Wish, backend: str, git: GitCache) -> tuple[CreateRequest, CreateAnswer]:
@@ -128,7 +127,12 @@ async def create(client: Client, request: CreateRequest) -> CreateAnswer:
 
 
 def _report(
-    request: CreateRequest, answer: CreateAnswer, records: Records, *, as_json: bool
+    request: CreateRequest,
+    answer: CreateAnswer,
+    records: Records,
+    *,
+    data: Path | None,
+    as_json: bool,
 ) -> int:
     """Say what came of the request; if jobs did, follow them."""
     jobs: list[Job] = []
@@ -140,7 +144,7 @@ def _report(
         # As other commands see it, and before it is followed: it may belong to another system.
         show.say(out, _created(request, jobs_of(records, [request.rap_id])))
         try:
-            jobs = watch(records, [request.rap_id], as_json=as_json)
+            jobs = watch(records, [request.rap_id], data=data, as_json=as_json)
         except KeyboardInterrupt:
             return INTERRUPTED
         code = exit_code(jobs)
@@ -173,30 +177,3 @@ def _created(request: CreateRequest, jobs: Sequence[Job]) -> str:
         f"workspace {request.workspace} on {request.backend}\n"
         f"Created {len(jobs)} new jobs: {actions}"
     )
-
-
-def watch(records: Records, rap_ids: Sequence[str], *, as_json: bool) -> list[Job]:
-    """Follow RAPs on the terminal until their jobs have ended; the jobs as they ended.
-
-    Raises:
-        KeyboardInterrupt: after telling how to go on; the jobs go on by themselves.
-    """
-    out = show.console(errors=as_json)
-    listed = " ".join(rap_ids)
-    try:
-        with show.Progress(out) as progress:
-            jobs = follow(records, rap_ids, progress.show)
-    except KeyboardInterrupt:
-        show.say(
-            out,
-            "\nNo longer watching; the jobs go on.\n"
-            f"  watch again:  rap status {listed} --watch\n"
-            + "\n".join(f"  cancel:       rap cancel {rap_id}" for rap_id in rap_ids),
-        )
-        raise
-    except RapError as error:
-        raise Unavailable(f"{error}\nThe jobs go on: rap status {listed} --watch") from error
-    if not out.is_terminal:
-        for rap_id in rap_ids:
-            show.say(out, show.headline([job for job in jobs if job["rap_id"] == rap_id]))
-    return jobs

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rap.cli import environment, show
 from rap.cli.jobs import jobs_of
-from rap.cli.run import INTERRUPTED, watch
+from rap.cli.watch import INTERRUPTED, watch
 from rap.errors import RapError
 from rap.records import Records
 from rap.rows import IntentState
@@ -32,7 +32,7 @@ def command(
         shown = records.latest_raps(backends, limit=None if everything else RECENT)
     if keep_watching and shown:
         try:
-            jobs = watch(records, shown, as_json=as_json)
+            jobs = watch(records, shown, data=data, as_json=as_json)
         except KeyboardInterrupt:
             return INTERRUPTED
     else:
