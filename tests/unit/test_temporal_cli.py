@@ -69,20 +69,22 @@ def test_cache_follows_the_xdg_variable_and_the_version(tmp_path: Path) -> None:
 
 
 def test_offline_it_is_built_with_go_into_the_cache_and_found_there_next_time(
-    env: dict[str, str], tmp_path: Path, offline: None
+    env: dict[str, str], tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Stands for Go: notes what it was asked, and delivers a program.
     program(
         tmp_path / "bin" / "go",
         f'#!/bin/sh\necho "$@" CGO_ENABLED=$CGO_ENABLED > {tmp_path}/asked\n'
-        'printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
+        '/bin/sleep 0.2; printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
     )
+    monkeypatch.setattr("infra.temporal.cli._FIRST_NEWS", 0.01)
     told: list[str] = []
     cli = resolve_cli(env, tell=told.append)
     assert cli == cache_dir(env) / "temporal"
     assert os.access(cli, os.X_OK)
     assert (tmp_path / "asked").read_text() == f"install {GO_PACKAGE} CGO_ENABLED=0\n"
-    assert any("Building" in line for line in told)
+    assert told
+    assert "building the Temporal command line" in told[0]
     (tmp_path / "bin" / "go").unlink()
     assert resolve_cli(env) == cli
 
