@@ -128,13 +128,18 @@ def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int |
 
 def shown(name: str) -> str:
     """A name as one harmless line: what cannot be shown is written as an escape."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if _is_fit_to_show(text):
-        return text
+    if _is_fit_to_show(name):
+        return name
     return "".join(
-        character.encode("unicode_escape").decode() if not _is_fit_to_show(character) else character
-        for character in text
+        character if _is_fit_to_show(character) else _escape(character) for character in name
     )
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte that is not UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
 
 
 def _covers(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:

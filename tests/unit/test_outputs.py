@@ -1,0 +1,353 @@
+"""Which files of a volume are outputs: patterns, levels, strays, and every kind of trap."""
+
+import os
+import re
+import socket
+import stat
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rap.egress import Fault
+from rap.errors import PermanentFault
+from tests.support.workspace import HIGH, MODERATE
+from worker_agent.workspace import beneath
+from worker_agent.workspace.outputs import check_patterns, match, shown
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def volume(tmp_path):
+    path = tmp_path / "volume"
+    path.mkdir()
+    return path
+
+
+def put(volume: Path, *names: str) -> None:
+    for name in names:
+        path = volume / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+
+
+def found_in(volume: Path, patterns, marker_mtime_ns=None):
+    if not isinstance(patterns, dict):
+        patterns = dict.fromkeys(patterns, HIGH)
+    with beneath.directory(volume) as descriptor:
+        return match(descriptor, patterns, marker_mtime_ns)
+
+
+# --- patterns ---
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        ("", "is empty"),
+        ("/etc/passwd", "is an absolute path"),
+        ("../a.csv", "is not in standard form"),
+        ("output/../../a.csv", "is not in standard form"),
+        ("output/..", "is not in standard form"),
+        ("./a.csv", "is not in standard form"),
+        ("output//a.csv", "is not in standard form"),
+        ("output/", "is not in standard form"),
+        ("output/**/a.csv", r"contains '\*\*'"),
+        ("output/?.csv", r"contains '\?'"),
+        ("output/[ab].csv", r"contains '\['"),
+        ("C:\\a.csv", "contains back slashes"),
+        ("metadata/manifest.json", "should not include the metadata directory"),
+        ("metadata", "should not include the metadata directory"),
+        ("a\0.csv", "contains a NUL character"),
+        ("a\n.csv", "contains a control character"),
+        ("a" * 251, "has a part longer than 250 bytes"),
+        ("\ud800.csv", "is not valid text"),
+    ],
+)
+def test_a_pattern_that_could_name_anything_else_is_refused(pattern, reason):
+    with pytest.raises(PermanentFault, match=reason) as caught:
+        check_patterns({"fine.csv": HIGH, pattern: HIGH})
+    assert caught.value.fault is Fault.OUTPUTS_REFUSED
+    str(caught.value).encode()
+
+
+def test_a_refused_pattern_is_refused_again_when_outputs_are_looked_for(volume):
+    put(volume.parent, "secret.csv")
+    with pytest.raises(PermanentFault, match="standard form"):
+        found_in(volume, ["../secret.csv"])
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("a.csv", {"a.csv"}),
+        ("*.csv", {"a.csv", "b.csv", ".hidden.csv", "qu'ote.csv"}),
+        ("output/*.csv", {"output/c.csv"}),
+        ("*/c.csv", {"output/c.csv"}),
+        ("*/*/*.csv", {"output/deep/d.csv"}),
+        ("*t*/c.*", {"output/c.csv"}),
+        ("A.csv", set()),
+        ("{a,b}.csv", set()),
+        ("output", set()),
+        ("qu'ote.csv", {"qu'ote.csv"}),
+    ],
+)
+def test_a_star_stands_for_anything_within_one_component(volume, pattern, expected):
+    put(volume, "a.csv", "b.csv", ".hidden.csv", "output/c.csv", "output/deep/d.csv", "qu'ote.csv")
+    result = found_in(volume, [pattern])
+    assert set(result.outputs) == expected
+    assert result.unmatched_patterns == (() if expected else (pattern,))
+
+
+def test_the_last_pattern_decides_the_level(volume):
+    put(volume, "a.csv", "b.csv")
+    result = found_in(volume, {"*.csv": HIGH, "a.csv": MODERATE})
+    assert result.outputs == {"a.csv": MODERATE, "b.csv": HIGH}
+    result = found_in(volume, {"a.csv": MODERATE, "*.csv": HIGH})
+    assert result.outputs == {"a.csv": HIGH, "b.csv": HIGH}
+
+
+def test_unmatched_patterns_keep_their_order(volume):
+    put(volume, "m.csv")
+    result = found_in(volume, ["z.csv", "m.csv", "a.csv"])
+    assert result.unmatched_patterns == ("z.csv", "a.csv")
+
+
+def test_a_pattern_full_of_stars_costs_nothing(volume):
+    put(volume, "a" * 200)
+    assert found_in(volume, ["*a" * 60 + "b"]).outputs == {}
+
+
+@given(st.data())
+def test_matching_agrees_with_a_plain_translation_to_regular_expressions(tmp_path_factory, data):
+    volume = tmp_path_factory.mktemp("volume")
+    component = st.text("ab.*", min_size=1, max_size=4).filter(lambda part: part not in (".", ".."))
+    names = data.draw(st.sets(st.lists(component, min_size=1, max_size=3).map(tuple), max_size=8))
+    for parts in names:
+        path = volume.joinpath(*parts)
+        if not path.exists() and not any(parent.is_file() for parent in path.parents):
+            put(volume, "/".join(parts))
+    patterns = data.draw(
+        st.lists(
+            st.lists(component.filter(lambda part: "**" not in part), min_size=1, max_size=3),
+            max_size=4,
+        )
+    )
+    patterns = ["/".join(parts) for parts in patterns]
+    files = {str(path.relative_to(volume)) for path in volume.rglob("*") if path.is_file()}
+    naive = {
+        name
+        for name in files
+        for pattern in patterns
+        if re.fullmatch(re.escape(pattern).replace(r"\*", "[^/]*"), name)
+    }
+    assert set(found_in(volume, patterns).outputs) == naive
+
+
+# --- traps ---
+
+
+@pytest.fixture
+def outside(tmp_path):
+    path = tmp_path / "outside.csv"
+    path.write_text("secret")
+    return path
+
+
+def refused(volume: Path, pattern: str) -> dict[str, str]:
+    """What is said about the traps that a pattern covers, having made sure that none is taken."""
+    result = found_in(volume, [pattern])
+    assert result.outputs == {}
+    assert result.unmatched_patterns == (pattern,)
+    return result.refused
+
+
+def test_a_symbolic_link_to_a_file_is_refused(volume, outside):
+    (volume / "a.csv").symlink_to(outside)
+    assert refused(volume, "*.csv") == {"a.csv": "it is a symbolic link"}
+
+
+def test_a_symbolic_link_to_a_file_of_the_volume_is_refused_as_well(volume):
+    put(volume, "real.txt")
+    (volume / "a.csv").symlink_to("real.txt")
+    assert refused(volume, "*.csv") == {"a.csv": "it is a symbolic link"}
+
+
+def test_a_broken_symbolic_link_is_refused(volume):
+    (volume / "a.csv").symlink_to("nowhere")
+    assert refused(volume, "*.csv") == {"a.csv": "it is a symbolic link"}
+
+
+def test_a_symbolic_link_to_a_directory_is_not_entered(volume, outside):
+    (volume / "output").symlink_to(outside.parent)
+    assert refused(volume, "output/*.csv") == {"output": "it is a symbolic link"}
+
+
+def test_a_hard_link_is_refused(volume, outside):
+    (volume / "a.csv").hardlink_to(outside)
+    assert refused(volume, "*.csv") == {
+        "a.csv": "it is a hard link: the same file has another name"
+    }
+
+
+def test_a_pipe_is_refused_without_waiting_for_a_writer(volume):
+    os.mkfifo(volume / "a.csv")
+    assert refused(volume, "*.csv") == {"a.csv": "it is a pipe"}
+
+
+def test_a_device_is_refused(volume):
+    # Anybody may make this one, which stands for a file that was covered up.
+    os.mknod(volume / "a.csv", 0o600 | stat.S_IFCHR, os.makedev(0, 0))
+    assert refused(volume, "*.csv") == {"a.csv": "it is not an ordinary file"}
+
+
+def test_a_socket_is_refused(volume, monkeypatch):
+    monkeypatch.chdir(volume)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("a.csv")
+        assert refused(volume, "*.csv") == {"a.csv": "it is a socket"}
+
+
+@pytest.mark.parametrize(
+    ("name", "as_shown"),
+    [
+        (b"a\nb.csv", "a\\nb.csv"),
+        (b"a\x1b[31m.csv", "a\\x1b[31m.csv"),
+        (b"a\xff.csv", "a\\xff.csv"),
+        ("a\u2028b.csv".encode(), "a\\u2028b.csv"),
+    ],
+)
+def test_a_name_that_cannot_be_shown_is_refused(volume, name, as_shown):
+    Path(os.fsdecode(os.fsencode(volume) + b"/" + name)).write_text("x")
+    assert refused(volume, "*.csv") == {
+        as_shown: "its name contains a control character or is not valid UTF-8"
+    }
+
+
+def test_a_name_too_long_for_its_message_file_is_refused(volume):
+    put(volume, "a" * 248 + ".csv")
+    (reason,) = refused(volume, "*.csv").values()
+    assert reason == "its name has a part longer than 250 bytes"
+
+
+def test_nothing_below_metadata_is_an_output_however_it_is_named(volume):
+    put(volume, "metadata/manifest.json")
+    assert refused(volume, "*/manifest.json") == {
+        "metadata/manifest.json": "the metadata directory is reserved"
+    }
+
+
+def test_the_marker_is_no_output(volume):
+    put(volume, ".opensafely-timestamp")
+    assert refused(volume, "*timestamp") == {".opensafely-timestamp": "it belongs to the system"}
+
+
+def test_a_trap_beside_a_good_file_does_not_spoil_its_pattern(volume, outside):
+    put(volume, "good.csv")
+    (volume / "bad.csv").symlink_to(outside)
+    result = found_in(volume, ["*.csv"])
+    assert set(result.outputs) == {"good.csv"}
+    assert result.unmatched_patterns == ()
+    assert set(result.refused) == {"bad.csv"}
+
+
+def test_traps_that_no_pattern_covers_are_nobodys_business(volume, outside):
+    put(volume, "good.csv")
+    (volume / "venv").symlink_to(outside.parent)
+    os.mkfifo(volume / "pipe")
+    assert found_in(volume, ["*.csv"]).refused == {}
+
+
+def test_a_directory_is_not_an_output(volume):
+    (volume / "a.csv").mkdir()
+    assert refused(volume, "*.csv") == {}
+
+
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_a_directory_that_cannot_be_read_is_said(volume, mode):
+    put(volume, "output/a.csv")
+    (volume / "output").chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(volume / "output", 65534, 65534)
+    with beneath.directory(volume) as descriptor, without_the_rights_of_root():
+        result = match(descriptor, {"output/*.csv": HIGH}, None)
+    assert result.refused == {"output": "the directory cannot be read"}
+    assert result.unmatched_patterns == ("output/*.csv",)
+
+
+@contextmanager
+def without_the_rights_of_root():
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_very_deep_directories_are_left_alone(volume):
+    here = os.open(volume, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    put(volume, "a.csv")
+    assert set(found_in(volume, ["*.csv"]).outputs) == {"a.csv"}
+    assert beneath.remove_tree(volume) == []
+    assert not volume.exists()
+
+
+def test_a_hundred_thousand_files_are_matched(volume):
+    folder = volume / "many"
+    folder.mkdir()
+    for number in range(100_000):
+        os.close(os.open(folder / f"{number}.csv", os.O_CREAT, 0o600))
+    result = found_in(volume, ["many/*.csv", "many/1.txt"])
+    assert len(result.outputs) == 100_000
+    assert result.unmatched_patterns == ("many/1.txt",)
+
+
+# --- strays ---
+
+
+def test_new_files_that_no_pattern_covers_are_listed_in_order(volume):
+    put(volume, "z.txt", "a.txt", "output/b.csv", "output/good.csv", ".opensafely-timestamp")
+    result = found_in(volume, ["output/good.csv"], marker_mtime_ns=0)
+    assert result.unmatched_outputs == ("a.txt", "output/b.csv", "z.txt")
+
+
+@pytest.mark.spec("agent:105")
+def test_files_that_are_not_newer_than_the_marker_are_not_listed(volume):
+    put(volume, "old.txt", "same.txt", "new.txt")
+    os.utime(volume / "old.txt", ns=(1_000, 1_000))
+    os.utime(volume / "same.txt", ns=(2_000, 2_000))
+    os.utime(volume / "new.txt", ns=(2_001, 2_001))
+    assert found_in(volume, [], marker_mtime_ns=2_000).unmatched_outputs == ("new.txt",)
+
+
+@pytest.mark.spec("agent:104")
+def test_a_changed_directory_is_not_listed(volume):
+    put(volume, "folder/a.csv")
+    os.utime(volume / "folder", ns=(10**18, 10**18))
+    assert found_in(volume, ["folder/a.csv"], marker_mtime_ns=0).unmatched_outputs == ()
+
+
+def test_a_stray_is_listed_as_one_harmless_line(volume):
+    put(volume, "a\n=============JOB SUMMARY=============.txt")
+    (stray,) = found_in(volume, [], marker_mtime_ns=0).unmatched_outputs
+    assert stray == "a\\n=============JOB SUMMARY=============.txt"
+
+
+def test_at_most_a_thousand_strays_are_listed(volume):
+    put(volume, *(f"{number}.txt" for number in range(1001)))
+    assert len(found_in(volume, [], marker_mtime_ns=0).unmatched_outputs) == 1000
+
+
+def test_ordinary_names_are_shown_as_they_are():
+    assert shown("output/größe 1.csv") == "output/größe 1.csv"
