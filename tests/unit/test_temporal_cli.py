@@ -75,7 +75,8 @@ def test_offline_it_is_built_with_go_into_the_cache_and_found_there_next_time(
     program(
         tmp_path / "bin" / "go",
         f'#!/bin/sh\necho "$@" CGO_ENABLED=$CGO_ENABLED > {tmp_path}/asked\n'
-        '/bin/sleep 0.2; printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
+        "/bin/sleep 0.2\n"
+        'printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
     )
     monkeypatch.setattr("infra.temporal.cli._FIRST_NEWS", 0.01)
     told: list[str] = []
