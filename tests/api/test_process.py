@@ -1,0 +1,99 @@
+"""``python -m api`` as a process: starting, answering without Temporal, leaving."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.temporal.dev_server import free_port
+from rap.records.migrations import is_current
+from tests.api.conftest import Caller, is_json
+
+pytestmark = pytest.mark.unit
+
+
+@contextmanager
+def started(folder: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "api"],
+        env={**os.environ, "WORKDIR": str(folder), **env},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def log_until(process: subprocess.Popen[str], words: str) -> str:
+    """What the process logs up to a line with these words."""
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if words in line:
+            break
+    else:
+        pytest.fail("".join(["The process ended:\n", *lines]))
+    return "".join(lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_makes_its_tables_serves_without_temporal_and_leaves_when_told(
+    tmp_path: Path, number: signal.Signals
+):
+    port = free_port()
+    env = {
+        "RAP_API_PORT": str(port),
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "TEST_CLIENT_TOKENS": "a-token",
+    }
+    with started(tmp_path / "new", **env) as process:
+        log_until(process, "Uvicorn running")
+        assert is_current(f"sqlite:///{tmp_path / 'new' / 'records.sqlite'}")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            caller = Caller(http, "a-token")
+            assert caller.status() == {"jobs": [], "unrecognised_rap_ids": []}
+            answers = [caller.create() for _ in range(2)]
+        assert [answer.status_code for answer in answers] == [503, 503]
+        assert not any(map(is_json, answers))
+        process.send_signal(number)
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert log.count("Temporal did not answer") == 1, "an outage is told once"
+    assert "a-token" not in log
+
+
+def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path):
+    url = f"postgresql://rap:secret@127.0.0.1:{free_port()}/rap"
+    with started(tmp_path, RAP_DATABASE_URL=url) as process:
+        log = log_until(process, "does not answer")
+        assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "does not answer" not in rest
+    assert "secret" not in log + rest
+
+
+def test_a_wrong_setting_is_named(tmp_path: Path):
+    with started(tmp_path, RAP_API_PORT="eighty") as process:
+        _, log = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert log.startswith("RAP_API_PORT: ")
+    assert "Traceback" not in log
+
+
+def test_a_taken_port_is_an_error(tmp_path: Path, site: httpx.Client):
+    with started(tmp_path, RAP_API_PORT=str(site.base_url.port)) as process:
+        _, log = process.communicate(timeout=60)
+    assert process.returncode not in (0, 2)
+    assert "address already in use" in log
