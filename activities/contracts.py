@@ -10,6 +10,8 @@ from rap.egress import Acknowledged, JobOutcome
 from rap.messages import DiscardOrder, TerminateOrder, WorkflowIds
 from rap.models import (
     CreateRequest,
+    ImageAnswer,
+    ImageRequest,
     JobDefinition,
     ProjectAnswer,
     ResolveAnswer,
@@ -33,6 +35,7 @@ class Contract(Generic[Argument, Result]):
 # Controller queue.
 LOAD_PROJECT = Contract("load_project", CreateRequest, ProjectAnswer)
 RESOLVE_REUSABLE_ACTIONS = Contract("resolve_reusable_actions", ResolveRequest, ResolveAnswer)
+RESOLVE_IMAGE = Contract("resolve_image", ImageRequest, ImageAnswer)
 FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)
 """Which of the given workflows do not run (any more)."""
 

@@ -97,6 +97,7 @@ class LocalSystem:
             "HIGH_PRIVACY_ARCHIVE_DIR": "",
             "HIGH_PRIVACY_VOLUME_DIR": "",
             "ALLOW_LOCAL_GIT_REPOS": "true",
+            "DOCKER_REGISTRY_API": "none",
             "USING_DUMMY_DATA_BACKEND": "true",
             "TEST_CLIENT_TOKENS": self.token,
             "TEST_MAX_WORKERS": "4",

@@ -119,6 +119,7 @@ class RapStart(Model):
     """Dependencies before the jobs that need them."""
     limits: JobLimits = JobLimits()
     image_registry: str
+    pins_images: bool = False
     job_env: dict[str, str] = Field(default_factory=dict)
     awaited: dict[str, State] = Field(default_factory=dict)
     """Last known state of the awaited jobs of other RAPs."""

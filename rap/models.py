@@ -106,6 +106,8 @@ class Project(Model):
     """In the order of the file."""
     limits: JobLimits = JobLimits()
     image_registry: str = "ghcr.io/opensafely-core"
+    pins_images: bool = False
+    """Whether the tag of an image is resolved to a digest before each attempt."""
     job_env: dict[str, str] = Field(default_factory=dict)
     """Extra variables for database jobs of the workspace; never secrets (controller.md 10.3)."""
 
@@ -174,6 +176,19 @@ class ResolveAnswer(Model):
 
     jobs: tuple[JobSpec, ...] = ()
     refusal: Refusal | None = None
+
+
+class ImageRequest(Model):
+    """Ask what an image's tag stands for now (controller.md 10.4)."""
+
+    image: str
+    """Full name with registry and tag."""
+
+
+class ImageAnswer(Model):
+    """The digest; ``None`` if the registry has no such image."""
+
+    digest: str | None = None
 
 
 class JobDefinition(Model):

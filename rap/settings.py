@@ -79,6 +79,16 @@ class ControllerSettings(CommonSettings):
     level4_max_filesize: int = 16 * 1024 * 1024
     level4_max_csv_rows: int = 5000
     workspace_ehrql_max_join_count: dict[str, Any] = Field(default_factory=dict)
+    docker_registry_api: str = ""
+    """Where image digests are asked for; empty: ``https://`` and the host of ``DOCKER_REGISTRY``;
+    ``none``: nowhere, each agent runs what its own engine calls by the tag."""
+
+    @property
+    def registry_api(self) -> str | None:
+        """The address of the registry's API; ``None`` where no registry is to be asked."""
+        if self.docker_registry_api.strip().lower() == "none":
+            return None
+        return self.docker_registry_api or f"https://{self.docker_registry.partition('/')[0]}"
 
     def limits_of(self, backend: str, env: Mapping[str, str] = os.environ) -> BackendLimits:
         """The worker limits of a backend, from ``<BACKEND>_MAX_WORKERS`` (controller.md 14.2)."""

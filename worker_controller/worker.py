@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.controller.images import ImageActivities
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.reusable_actions import ReusableActionsActivities
@@ -22,6 +23,7 @@ from rap.messages import BackendStart
 from rap.records.store import Records
 from rap.settings import ControllerSettings
 from rap.temporal import SEARCH_ATTRIBUTES
+from worker_controller.registry import Registry
 from workflows.backend import BackendWorkflow
 from workflows.job import JobWorkflow
 from workflows.rap import RapWorkflow
@@ -46,10 +48,12 @@ def controller_activities(
     )
     project = ProjectActivities(settings, git)
     reusable = ReusableActionsActivities(git)
+    images = ImageActivities(Registry(settings.registry_api) if settings.registry_api else None)
     rows = RecordsActivities(records)
     return [
         project.load_project,
         reusable.resolve_reusable_actions,
+        images.resolve_image,
         WorkflowStates(client).find_closed,
         rows.record_jobs,
         rows.record_backend,

@@ -8,6 +8,11 @@ from rap import ids
 from rap.models import JobDefinition, JobLimits, JobSpec
 
 
+def image_of(spec: JobSpec, image_registry: str) -> str:
+    """The full name of a job's image, with registry and tag."""
+    return f"{image_registry}/{shlex.split(spec.run_command)[0]}"
+
+
 def job_definition(
     spec: JobSpec,
     *,
@@ -27,7 +32,7 @@ def job_definition(
         image_sha: digest of the image, ``sha256:…``, if it is to be exactly that one.
         job_env: further variables for database jobs.
     """
-    image, *args = shlex.split(spec.run_command)
+    _, *args = shlex.split(spec.run_command)
     return JobDefinition(
         id=spec.id,
         rap_id=spec.rap_id,
@@ -38,7 +43,7 @@ def job_definition(
         workspace=spec.workspace,
         action=spec.action,
         created_at=spec.created_at,
-        image=f"{image_registry}/{image}",
+        image=image_of(spec, image_registry),
         image_sha=image_sha,
         args=tuple(args),
         env=_environment(spec, job_env),

@@ -5,9 +5,12 @@ dependencies, ask for a slot, run an attempt, conclude, perhaps again.
 """
 
 import asyncio
+from dataclasses import dataclass
+from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import (
+    ActivityError,
     ApplicationError,
     CancelledError,
     ChildWorkflowError,
@@ -16,8 +19,9 @@ from temporalio.exceptions import (
 from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts import DISCARD_JOB, RECORD_JOBS
+    from activities.contracts import DISCARD_JOB, RECORD_JOBS, RESOLVE_IMAGE
     from rap import ids
+    from rap.egress import Fault
     from rap.messages import (
         AttemptResult,
         CancelOrder,
@@ -32,16 +36,22 @@ with workflow.unsafe.imports_passed_through():
         StopOrder,
         StopReason,
     )
-    from rap.models import JobSpec
+    from rap.models import ImageAnswer, ImageRequest, JobSpec
     from rap.rows import JobChange, JobChanges, RapRows
     from rap.status import WAITING_HEAVY, State, StatusCode
     from rap.temporal import search_attributes
-    from workflows.calls import on_host, on_records, tell
-    from workflows.definition import job_definition
+    from workflows.calls import on_controller, on_host, on_records, tell
+    from workflows.definition import image_of, job_definition
     from workflows.describe import job_details, rap_details
     from workflows.job import JobWorkflow
     from workflows.outbox import Outbox, settle
-    from workflows.results import Conclusion, conclude
+    from workflows.results import (
+        FIRST_PAUSE_S,
+        LONGEST_PAUSE_S,
+        Conclusion,
+        conclude,
+        failed_for,
+    )
     from workflows.rows import rap_rows
 
 
@@ -61,6 +71,13 @@ class Progress:
         """Set whenever something happened that the job's task may be waiting for."""
 
 
+@dataclass(frozen=True)
+class PinnedImage:
+    """The image of an attempt: by digest, or whatever the tag names on the host."""
+
+    digest: str | None
+
+
 @workflow.defn(name="RapWorkflow")
 class RapWorkflow:
     """Runs the jobs of one RAP; ends when all are final and everybody has been told."""
@@ -78,6 +95,7 @@ class RapWorkflow:
             for needed in job.spec.wait_for_job_ids:
                 self._dependants.setdefault(needed, []).append(job)
         self._unrecorded: RapRows | None = rap_rows(start.rap_id, start.jobs)
+        self._asking: dict[str, asyncio.Task[ImageAnswer]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._records = Outbox(self._record)
         self._slots = Outbox(self._send_slots)
@@ -149,10 +167,13 @@ class RapWorkflow:
         if not await self._dependencies_succeed(job):
             return
         while not job.code.is_final:
+            image = await self._pin_image(job)
+            if image is None:
+                break
             grant = await self._get_slot(job)
             if grant is None:
                 break
-            result = await self._run_attempt(job, grant)
+            result = await self._run_attempt(job, grant, image)
             self._slots.put(SlotDelta(rap_id=self._start.rap_id, releases=(job.spec.id,)))
             if job.code.is_final:
                 break
@@ -187,6 +208,45 @@ class RapWorkflow:
                 return True
         return False
 
+    async def _pin_image(self, job: Progress) -> PinnedImage | None:
+        """Find out which image the job's tag stands for; nothing if the job is over instead.
+
+        A registry that does not answer holds up this job alone, and says so in its message.
+        """
+        image = image_of(job.spec, self._start.image_registry)
+        if not self._start.pins_images:
+            return PinnedImage(digest=None)
+        pause = FIRST_PAUSE_S
+        while not job.code.is_final:
+            try:
+                answer = await self._ask_registry(image)
+            except ActivityError:
+                self._enter_waiting(job, because="the image registry does not answer")
+                await self._wait(job, seconds=pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+                continue
+            if answer.digest is not None:
+                return PinnedImage(digest=answer.digest)
+            if not job.code.is_final:
+                self._conclude(job, failed_for(Fault.IMAGE_UNAVAILABLE))
+        return None
+
+    async def _ask_registry(self, image: str) -> ImageAnswer:
+        """One question for all jobs of the RAP that need the same image at the same time."""
+        asking = self._asking.get(image)
+        if asking is None:
+            asking = asyncio.create_task(
+                on_controller(
+                    RESOLVE_IMAGE,
+                    ImageRequest(image=image),
+                    limit=timedelta(seconds=60),
+                    summary=f"digest of {image}",
+                )
+            )
+            self._asking[image] = asking
+            asking.add_done_callback(lambda _: self._asking.pop(image))
+        return await asyncio.shield(asking)
+
     async def _get_slot(self, job: Progress) -> SlotGrant | None:
         """Ask the backend for a slot and wait for it; nothing if the job was cancelled first."""
         spec = job.spec
@@ -207,11 +267,7 @@ class RapWorkflow:
             )
         )
         if not job.code.is_reset:
-            if spec.requires_db:
-                self._enter(job, StatusCode.WAITING_ON_DB_WORKERS)
-            else:
-                heavy = WAITING_HEAVY if spec.weight > 1 else None
-                self._enter(job, StatusCode.WAITING_ON_WORKERS, message=heavy)
+            self._enter_waiting(job)
         while job.grant is None and not job.code.is_final:
             await self._wait(job)
         if job.code.is_final:
@@ -219,7 +275,9 @@ class RapWorkflow:
             return None
         return job.grant
 
-    async def _run_attempt(self, job: Progress, grant: SlotGrant) -> AttemptResult:
+    async def _run_attempt(
+        self, job: Progress, grant: SlotGrant, image: PinnedImage
+    ) -> AttemptResult:
         """Run one attempt as a child workflow, and pass a cancel on to it."""
         spec = job.spec
         definition = job_definition(
@@ -227,7 +285,7 @@ class RapWorkflow:
             attempt=job.attempt,
             limits=self._start.limits,
             image_registry=self._start.image_registry,
-            image_sha=None,
+            image_sha=image.digest,
             job_env=self._start.job_env,
         )
         self._enter(job, StatusCode.INITIATED)
@@ -285,6 +343,16 @@ class RapWorkflow:
             return
 
     # --- what we tell others ---
+
+    def _enter_waiting(self, job: Progress, *, because: str = "") -> None:
+        """Record that a job waits for a worker, and what else it waits for."""
+        code, message = StatusCode.WAITING_ON_WORKERS, StatusCode.WAITING_ON_WORKERS.message
+        if job.spec.requires_db:
+            code = StatusCode.WAITING_ON_DB_WORKERS
+            message = code.message
+        elif job.spec.weight > 1:
+            message = WAITING_HEAVY
+        self._enter(job, code, message=f"{message} ({because})" if because else message)
 
     def _enter(self, job: Progress, code: StatusCode, *, message: str | None = None) -> None:
         """Record a code that is on the way."""

@@ -3,7 +3,7 @@
 Pure.
 """
 
-from rap.egress import Ending, ExitNote, JobOutcome
+from rap.egress import Ending, ExitNote, Fault, JobOutcome
 from rap.errors import FAULT_SENTENCES, TRANSIENT_FAULTS
 from rap.messages import AttemptResult, StopReason
 from rap.models import Model
@@ -86,9 +86,14 @@ def conclude(result: AttemptResult, *, requires_db: bool, faults: int) -> Conclu
             message=StatusCode.WAITING_ON_NEW_TASK.message,
             pause_s=min(FIRST_PAUSE_S * 4**faults, LONGEST_PAUSE_S),
         )
-    sentence = FAULT_SENTENCES[outcome.fault]
+    return failed_for(outcome.fault)
+
+
+def failed_for(fault: Fault) -> Conclusion:
+    """The end of a job that could not be run, with the reason for its reader."""
     return Conclusion(
-        code=StatusCode.JOB_ERROR, message=f"{StatusCode.JOB_ERROR.message} {sentence}"
+        code=StatusCode.JOB_ERROR,
+        message=f"{StatusCode.JOB_ERROR.message} {FAULT_SENTENCES[fault]}",
     )
 
 

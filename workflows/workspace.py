@@ -161,6 +161,7 @@ class WorkspaceWorkflow:
             jobs=jobs,
             limits=project.limits,
             image_registry=project.image_registry,
+            pins_images=project.pins_images,
             job_env=project.job_env,
             awaited=self._jobs.states_awaited_by(jobs),
         )

@@ -77,6 +77,7 @@ class ProjectActivities:
             actions=actions,
             limits=settings.job_limits_of(request.backend),
             image_registry=settings.docker_registry,
+            pins_images=settings.registry_api is not None,
             job_env=self._job_env(request.workspace),
         )
         if len(project.model_dump_json()) > LARGEST_ANSWER:
