@@ -1,4 +1,5 @@
 import asyncio
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -257,6 +258,24 @@ async def test_calls_at_the_same_time_fetch_once_and_do_not_clash(root, study, g
     )
     fetched = [words[-1] for words in git_runs() if "fetch" in words]
     assert sorted(fetched) == sorted(commits)
+
+
+async def test_reading_what_is_there_does_not_wait_for_a_fetch(cache, study, root):
+    commit = study.commit({"a": "1"})
+    await cache.fetch(study.url, commit)
+    (lock,) = root.glob("*.lock")
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        async with asyncio.timeout(20):
+            assert await cache.read_file(study.url, commit, "a") == b"1"
+
+
+async def test_a_local_repository_may_belong_to_another_user(cache, study, tmp_path, monkeypatch):
+    commit = study.commit({"a": "1"})
+    # Git's own switch for its tests; to change the owner would take root.
+    fake_git(tmp_path, monkeypatch, "export GIT_TEST_ASSUME_DIFFERENT_OWNER=1")
+    assert await cache.resolve(study.url, "main") == commit
+    assert await cache.read_file(study.url, commit, "a") == b"1"
 
 
 async def test_a_cancelled_fetch_stops_git_and_gives_the_repository_back(

@@ -118,14 +118,9 @@ async def test_a_project_that_makes_no_sense(load, study, text):
     assert answer.refusal.message.startswith("Invalid project: \n")
 
 
-async def test_a_project_too_large_for_a_history_is_refused(load, study):
-    actions = "".join(
-        f"  a{number}:\n    run: python:v2 {number} {'x' * 3800}\n"
-        f"    outputs: {{highly_sensitive: {{o: {number}.csv}}}}\n"
-        for number in range(510)
-    )
-    commit = study.commit({"project.yaml": f"version: 4\nactions:\n{actions}"})
-    answer = await load(commit=commit)
+async def test_a_project_too_large_for_a_history_is_refused(load, study, monkeypatch):
+    monkeypatch.setattr("activities.controller.project.LARGEST_ANSWER", 500)
+    answer = await load(commit=study.commit({"project.yaml": PROJECT}))
     assert answer.refusal.message == "Invalid project: \nThe project has too many actions"
 
 
