@@ -42,15 +42,17 @@ class Registry:
 
     Args:
         api: its address, such as ``https://ghcr.io``.
+        limit_s: seconds that one request may take; a whole question twice as long.
     """
 
     api: str
+    limit_s: float = LIMIT_S
     _remembered: dict[str, str] = field(default_factory=dict)
     _tokens: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._client = httpx.AsyncClient(
-            base_url=self.api.rstrip("/"), timeout=LIMIT_S, follow_redirects=True
+            base_url=self.api.rstrip("/"), timeout=self.limit_s, follow_redirects=True
         )
 
     async def digest(self, image: str) -> str:
@@ -65,7 +67,7 @@ class Registry:
         """
         try:
             # The client's own limit is for each read; a trickle must not hold a job up either.
-            async with asyncio.timeout(2 * LIMIT_S):
+            async with asyncio.timeout(2 * self.limit_s):
                 digest = await self._ask(image)
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
             remembered = self._remembered.get(image)

@@ -45,6 +45,8 @@ from rap.messages import (
 )
 from rap.models import (
     CreateRequest,
+    ImageAnswer,
+    ImageRequest,
     JobDefinition,
     PrivacyLevel,
     Project,
@@ -85,6 +87,8 @@ class StubProjects:
         self.projects: dict[str, tuple[ProjectAction, ...]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.broken: set[str] = set()
+        self.pins_images = False
+        self.images: dict[str, ImageAnswer] = {}
 
     @activity.defn(name=contracts.LOAD_PROJECT.name)
     async def load_project(self, request: CreateRequest) -> ProjectAnswer:
@@ -97,7 +101,14 @@ class StubProjects:
                 kind=RefusalKind.GIT, message=f"Could not read from {request.repo_url}"
             )
             return ProjectAnswer(refusal=refusal)
-        return ProjectAnswer(project=Project(actions=self.projects[request.repo_url]))
+        actions = self.projects[request.repo_url]
+        return ProjectAnswer(project=Project(actions=actions, pins_images=self.pins_images))
+
+    @activity.defn(name=contracts.RESOLVE_IMAGE.name)
+    async def resolve_image(self, request: ImageRequest) -> ImageAnswer:
+        if request.image not in self.images:
+            raise ApplicationError("", type="Unavailable")
+        return self.images[request.image]
 
     @activity.defn(name=contracts.RESOLVE_REUSABLE_ACTIONS.name)
     async def resolve_reusable_actions(self, request: ResolveRequest) -> ResolveAnswer:
@@ -339,6 +350,7 @@ async def controller(
         activities=[
             projects.load_project,
             projects.resolve_reusable_actions,
+            projects.resolve_image,
             WorkflowStates(client).find_closed,
             rows.record_jobs,
             rows.record_backend,
