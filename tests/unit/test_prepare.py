@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,16 @@ async def test_the_marker_tells_when_the_volume_was_completed(backend):
     assert prepared_at(backend.storage, "job1") == (volume / MARKER).stat().st_ctime_ns
 
 
+async def test_a_volume_from_before_the_hosts_last_start_is_made_again(backend, monkeypatch):
+    volume = await prepared(backend, backend.job())
+    (volume / "a.py").write_text("")  # what a loss of power may leave of it
+    started_later = (time.time() + 60) * 1e9
+    monkeypatch.setattr("worker_agent.workspace.prepare._host_started_at_ns", lambda: started_later)
+    assert prepared_at(backend.storage, "job1") is None
+    await prepared(backend, backend.job())
+    assert (volume / "a.py").read_text() == "pass"
+
+
 @pytest.mark.spec("agent:16")
 async def test_a_volume_without_marker_is_not_prepared(backend):
     assert prepared_at(backend.storage, "job1") is None
@@ -167,14 +178,15 @@ async def test_a_directory_in_the_markers_place_is_no_obstacle(backend):
 async def test_a_clean_up_waits_for_the_thread_of_a_cancelled_preparation(backend, monkeypatch):
     await earlier_job(backend)
     copying_now, go_on = threading.Event(), threading.Event()
-    real = os.fsync
+    real = os.read
 
-    def fsync(descriptor):
-        copying_now.set()
-        assert go_on.wait(20)
-        real(descriptor)
+    def read(descriptor, count):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "b.csv":
+            copying_now.set()
+            assert go_on.wait(20)
+        return real(descriptor, count)
 
-    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "read", read)
     preparing = asyncio.create_task(prepared(backend, backend.job(input_job_ids=("early",))))
     await asyncio.to_thread(copying_now.wait)
     preparing.cancel()

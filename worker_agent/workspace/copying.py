@@ -1,8 +1,10 @@
 """Copies of files that are whole or absent, and hashed as they are made (agent.md 7.3, 9.5).
 
-A copy is read from one open descriptor, written to a new file that nobody looks at, forced to the
-disk, and only then given its name. So a reader never sees half a file, a crash leaves none, a link
-in the target's place is replaced and not followed, and the hash is that of the bytes kept.
+A copy is read from one open descriptor, written to a new file that nobody looks at, and only then
+given its name. So a reader never sees half a file, a link in the target's place is replaced and not
+followed, and the hash is that of the bytes kept. What a record relies on is also forced to the disk
+before the record is ("durable"): it is there after a loss of power. That is slow, so what can be
+made again is not.
 """
 
 import errno
@@ -62,8 +64,10 @@ def check_space(folder: int, needed: int) -> None:
         )
 
 
-def copy_open_file(source: int, folder: int, name: str, *, called: str) -> Copied:
-    """Copy an open file to a new file ``name`` in an open directory, forced to the disk.
+def copy_open_file(
+    source: int, folder: int, name: str, *, called: str, durable: bool = True
+) -> Copied:
+    """Copy an open file to a new file ``name`` in an open directory.
 
     The permissions are the source's, within the process's umask; the time is that of the copy.
 
@@ -72,6 +76,7 @@ def copy_open_file(source: int, folder: int, name: str, *, called: str) -> Copie
         folder: descriptor of the directory to copy into.
         name: of the copy; nothing of that name may be there.
         called: the source's name for the error.
+        durable: force the bytes to the disk; the directory is the caller's to force.
 
     Raises:
         PermanentFault: OUTPUTS_REFUSED, the file changed while it was read.
@@ -95,7 +100,8 @@ def copy_open_file(source: int, folder: int, name: str, *, called: str) -> Copie
             raise PermanentFault(
                 Fault.OUTPUTS_REFUSED, f"{called} was changed while it was being copied"
             )
-        os.fsync(target)
+        if durable:
+            os.fsync(target)
     return Copied(size, digest.hexdigest())
 
 
@@ -105,14 +111,14 @@ def replace(staged_in: int, staged: str, folder: int, name: str) -> None:
 
 
 def copy_into(source: int, root: int, name: str) -> Copied:
-    """Copy an open file to ``name`` beneath an open directory; parents are made.
+    """Copy an open file to ``name`` beneath an open directory; parents are made. Not durable.
 
     Raises:
         As :func:`copy_open_file` and :func:`beneath.open_directory`.
     """
     with beneath.parent_of(root, name, create=True) as (folder, last):
         temporary = f".{secrets.token_hex(8)}.tmp"
-        copied = copy_open_file(source, folder, temporary, called=name)
+        copied = copy_open_file(source, folder, temporary, called=name, durable=False)
         try:
             replace(folder, temporary, folder, last)
         except BaseException:
@@ -122,15 +128,20 @@ def copy_into(source: int, root: int, name: str) -> Copied:
 
 
 def write_file(
-    path: Path, content: bytes | Iterable[bytes], *, staging: Path | None = None
+    path: Path,
+    content: bytes | Iterable[bytes],
+    *,
+    staging: Path | None = None,
+    durable: bool = True,
 ) -> None:
-    """Write a whole file atomically and durably.
+    """Write a whole file atomically.
 
     Args:
         path: the file; its parents are made.
         content: all of its bytes, at once or piece by piece.
         staging: a directory of the same file system for the unfinished file, where readers of the
             file's own directory do not see it.
+        durable: force it, and its name, to the disk.
 
     Raises:
         TransientFault: DISK_FULL.
@@ -144,9 +155,11 @@ def write_file(
         with _new_file(workshop, temporary, 0o666) as target:
             for piece in (content,) if isinstance(content, bytes) else content:
                 _write(target, piece)
-            os.fsync(target)
+            if durable:
+                os.fsync(target)
             replace(workshop, temporary, folder, path.name)
-        os.fsync(folder)
+        if durable:
+            os.fsync(folder)
 
 
 def write_new(folder: int, name: str, content: bytes) -> None:

@@ -32,6 +32,9 @@ from worker_agent.workspace.turns import turn_of_job
 log = structlog.get_logger()
 
 _NOTHING = Matched({}, {}, (), (), {})
+_MOST_KNOWN = 100
+_known_actions: dict[tuple[str, str], frozenset[str]] = {}
+"""The actions at a commit, which never change; every job of a RAP asks for the same."""
 
 
 async def finalize(
@@ -265,13 +268,20 @@ async def _project_actions(
     if not document["outputs"]:
         return None
     study = definition.study
+    known = _known_actions.get((study.git_repo_url, study.commit))
+    if known is not None:
+        return known
     try:
         text = await git.read_file(study.git_repo_url, study.commit, "project.yaml")
         actions = await asyncio.to_thread(parse_project, text)
     except Exception as error:  # noqa: BLE001 - see above; a cancellation is not one of these
         log.warning("project file not read, flags of obsolete actions kept", reason=repr(error))
         return None
-    return frozenset(action.name for action in actions) - {RUN_ALL}
+    names = frozenset(action.name for action in actions) - {RUN_ALL}
+    while len(_known_actions) >= _MOST_KNOWN:
+        del _known_actions[next(iter(_known_actions))]
+    _known_actions[study.git_repo_url, study.commit] = names
+    return names
 
 
 def _marker_time(volume: int) -> int | None:

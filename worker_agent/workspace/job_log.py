@@ -96,7 +96,8 @@ def copy_to_workspaces(storage: Storage, definition: JobDefinition) -> None:
         if target.exists() and target.stat().st_mtime_ns >= made:
             continue
         with source.open("rb") as lines:
-            write_file(target, iter(lambda: lines.read(_CHUNK), b""), staging=staging)
+            pieces = iter(lambda: lines.read(_CHUNK), b"")
+            write_file(target, pieces, staging=staging, durable=False)
 
 
 def _with_ending(lines: BinaryIO, ending: bytes) -> Iterator[bytes]:

@@ -2,7 +2,8 @@
 
 The volume is put together under another name and renamed when it is complete, with the marker in
 it. So a volume either is complete or is not there, whenever the agent was killed, and whatever the
-repository contains.
+repository contains. Its files are not forced to the disk, so one from before the host's last start,
+which may have been a loss of power, is not trusted but made again.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import structlog
 
@@ -65,7 +67,9 @@ async def prepare(
 
 
 def prepared_at(storage: Storage, job_id: str) -> int | None:
-    """When the volume of a job was completed, nanoseconds since the epoch; ``None``: it is not."""
+    """When the volume of a job was completed, nanoseconds since the epoch; ``None``: it is not, or
+    not since the host was last started.
+    """
     try:
         with beneath.directory(storage.volume(job_id)) as volume:
             marker = beneath.open_file(volume, outputs.MARKER)
@@ -73,9 +77,19 @@ def prepared_at(storage: Storage, job_id: str) -> int | None:
         return None
     try:
         text = os.read(marker, 64).strip()
-        return int(text) if text.isdigit() else os.fstat(marker).st_ctime_ns
+        made = os.fstat(marker).st_ctime_ns
     finally:
         os.close(marker)
+    if made < _host_started_at_ns():
+        return None
+    return int(text) if text.isdigit() else made
+
+
+def _host_started_at_ns() -> int:
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return int(line.split()[1]) * 1_000_000_000
+    return 0
 
 
 async def _check_repositories(
@@ -182,7 +196,7 @@ def _complete(
         _add_inputs(definition, storage, settings, inputs)
         marker = unfinished / outputs.MARKER
         beneath.remove_tree(marker)  # the repository may have something of that name
-        write_file(marker, str(time.time_ns()).encode())
+        write_file(marker, str(time.time_ns()).encode(), durable=False)
         unfinished.rename(storage.volume(definition.id))
 
 
