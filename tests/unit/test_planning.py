@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rap import ids
-from rap.messages import KnownJob
+from rap.messages import JobsFinished, KnownJob, KnownRap, WorkspaceStart
 from rap.models import (
     RUN_ALL,
     CreateRequest,
@@ -18,6 +18,7 @@ from rap.models import (
 from rap.status import State
 from workflows.definition import job_definition
 from workflows.planning import check_codelists, plan_jobs, uses_reusable_action
+from workflows.workspace_jobs import WorkspaceJobs
 
 pytestmark = pytest.mark.unit
 
@@ -216,6 +217,23 @@ def test_jobs_of_actions_that_are_gone_play_no_part():
 def test_an_action_called_run_all_is_ignored():
     actions = (action("run_all", "measure"), action("measure"))
     assert list(planned(RUN_ALL, actions=actions)) == ["measure"]
+
+
+@pytest.mark.spec("controller:60")
+def test_the_latest_job_of_an_action_decides():
+    workspace = WorkspaceJobs(WorkspaceStart(backend="test", workspace="my-workspace"))
+    for rap_id, state in (("r1", FAILED), ("r2", SUCCEEDED)):
+        jobs = plan_jobs(
+            STUDY[:1],
+            workspace.current(),
+            request("generate_dataset", rap_id=rap_id),
+            created_at=1,
+        ).jobs
+        rap = KnownRap(rap_id=rap_id, repo_url="", commit="", count=1, created_at=1)
+        workspace.add(rap, jobs)
+        workspace.finish(JobsFinished(rap_id=rap_id, states={jobs[0].id: state}))
+    (job,) = plan("prepare", current=workspace.current()).jobs
+    assert job.input_job_ids == (ids.job_id("r2", "generate_dataset"),)
 
 
 def test_a_new_job_replaces_a_failed_one_for_all_who_need_it():

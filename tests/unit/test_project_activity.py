@@ -77,6 +77,21 @@ async def test_a_project_is_loaded_with_what_the_settings_add(load, study, monke
     assert project.job_env == {"EHRQL_MAX_JOIN_COUNT": "7"}
 
 
+@pytest.mark.spec("controller:108")
+async def test_the_limits_of_a_backend_beat_the_defaults(load, study, monkeypatch):
+    commit = study.commit({"project.yaml": PROJECT})
+    limits = (await load(commit=commit)).project.limits
+    assert (limits.cpu_count, limits.memory_limit) == (2.0, "4G")
+    monkeypatch.setenv("DEFAULT_JOB_CPU_COUNT", "3")
+    monkeypatch.setenv("DEFAULT_JOB_MEMORY_LIMIT", "8G")
+    limits = (await load(commit=commit)).project.limits
+    assert (limits.cpu_count, limits.memory_limit) == (3.0, "8G")
+    monkeypatch.setenv("TEST_JOB_CPU_COUNT", "0.5")
+    monkeypatch.setenv("TEST_JOB_MEMORY_LIMIT", "1G")
+    limits = (await load(commit=commit)).project.limits
+    assert (limits.cpu_count, limits.memory_limit) == (0.5, "1G")
+
+
 async def test_the_file_is_read_at_the_commit_that_was_asked_for(load, study):
     old = study.commit({"project.yaml": PROJECT})
     study.commit({"project.yaml": "version: 4\nactions: {}\n"})
