@@ -14,19 +14,20 @@ import structlog
 from rap import telemetry
 from rap.errors import ConfigurationError
 from rap.settings import AgentSettings, load
-from worker_agent.worker import run
+from worker_agent.checks import check_settings
 
 log = structlog.get_logger()
 
 
 async def _run(settings: AgentSettings) -> None:
+    # Loaded late: the libraries below take seconds, and some check the environment in their own
+    # words while they load.
+    from worker_agent.worker import run
+
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    try:
-        await run(settings, stop)
-    except ConfigurationError as error:
-        leave(2, str(error))
+    await run(settings, stop)
     log.info("agent.service stopped")
     # Here, because the loop's own end would wait for threads that may hang.
     leave(0)
@@ -46,6 +47,7 @@ def main() -> None:
     try:
         settings = load(AgentSettings)
         telemetry.configure(settings.loglevel)
+        check_settings(settings)
         asyncio.run(_run(settings))
     except ConfigurationError as error:
         leave(2, str(error))

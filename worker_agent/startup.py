@@ -1,4 +1,4 @@
-"""What an agent does before it takes work: check itself, and settle what its predecessor left."""
+"""What an agent does before it takes work: wait for what it needs, and settle the past."""
 
 import asyncio
 import fcntl
@@ -11,9 +11,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from rap.errors import ConfigurationError, JobFault, TransientFault
-from rap.settings import AgentSettings
-from worker_agent import secrets
+from rap.errors import JobFault, TransientFault
 from worker_agent.egress_guard import AgentRestart
 from worker_agent.host import Host
 from worker_agent.workspace.cleanup import remove_volume
@@ -23,40 +21,6 @@ log = structlog.get_logger()
 
 HAND_BACK_DELAY = 0.05
 ENGINE_DELAYS = (0.5, 1.0, 2.0, 5.0)
-
-
-def check_settings(settings: AgentSettings) -> None:
-    """Refuse to start with settings that cannot work.
-
-    Raises:
-        ConfigurationError: naming the variable and the remedy.
-    """
-    if not settings.backend:
-        allowed = ", ".join(settings.backends)
-        raise ConfigurationError(
-            f"BACKEND is not set: set it to the backend that this agent serves, one of {allowed}"
-        )
-    secrets.check()
-    for variable, folder in {
-        "WORKDIR": settings.workdir,
-        "HIGH_PRIVACY_STORAGE_BASE": settings.high_privacy,
-        "MEDIUM_PRIVACY_STORAGE_BASE": settings.medium_privacy,
-        "HIGH_PRIVACY_VOLUME_DIR": settings.volume_dir,
-    }.items():
-        _make(variable, folder)
-
-
-def _make(variable: str, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{variable}: {folder} cannot be made or written to ({error.strerror}); "
-            "make it, give it to this user, or set another path"
-        ) from None
 
 
 async def sole_use(folder: Path) -> IO[bytes]:

@@ -61,12 +61,7 @@ def workers(host: Host, client: Client) -> tuple[Worker, Worker]:
 
 
 async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
-    """Be the agent until told to stop. Whatever it needs and is not there is waited for.
-
-    Raises:
-        ConfigurationError: a setting cannot work.
-    """
-    startup.check_settings(settings)
+    """Be the agent until told to stop. Whatever it needs and is not there is waited for."""
     agent = asyncio.create_task(_serve(settings, stop))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({agent, stopping}, return_when=asyncio.FIRST_COMPLETED)

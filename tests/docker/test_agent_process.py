@@ -1,0 +1,359 @@
+"""The agent as a process, between a real Temporal server and a real Docker engine."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from uuid import uuid4
+
+import pytest
+import pytest_asyncio
+from temporalio import workflow
+from temporalio.client import WorkflowHandle
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from rap import ids
+from rap.egress import AgentReport, Ending, Stage
+from rap.messages import JobAttempt, StopOrder, StopReason
+from tests.docker.conftest import files_in
+from tests.support import temporal
+from workflows.job import JobWorkflow
+
+pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
+
+STARTED = "agent.main loop started"
+WAITS = "while ! [ -e /workspace/go ]; do sleep 0.1; done; mkdir output; echo a,b > output/one.csv"
+
+
+@workflow.defn(name="Reports", sandboxed=False)
+class Reports:
+    """Stands for the workflow of a backend: keeps what agents report."""
+
+    def __init__(self) -> None:
+        self.kept: list[AgentReport] = []
+
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def report(self, report: AgentReport) -> None:
+        self.kept.append(report)
+
+    @workflow.query
+    def reports(self) -> list[AgentReport]:
+        return self.kept
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    log = tmp_path_factory.mktemp("agent-temporal") / "server.log"
+    with temporal.temporal_server(log=log) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def client(server):
+    async with temporal.temporal_client(server) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def controller(client):
+    worker = Worker(
+        client,
+        task_queue=ids.CONTROLLER_QUEUE,
+        workflows=[JobWorkflow, Reports],
+        workflow_runner=UnsandboxedWorkflowRunner(),
+    )
+    async with worker:
+        yield worker
+
+
+class Agent:
+    """The agent's process and its log."""
+
+    def __init__(self, env, log):
+        self.env, self.log, self.process = env, log, None
+
+    async def start(self):
+        seen = self.text().count(STARTED)
+        with self.log.open("ab") as output:
+            command = [sys.executable, "-m", "worker_agent"]
+            self.process = await asyncio.to_thread(
+                subprocess.Popen, command, env=self.env, stderr=output, stdout=output
+            )
+        while self.text().count(STARTED) == seen:
+            assert self.process.poll() is None, self.text()
+            await asyncio.sleep(0.05)
+
+    def text(self):
+        return self.log.read_text() if self.log.exists() else ""
+
+    async def end(self, number):
+        """Send a signal; the exit status."""
+        self.process.send_signal(number)
+        return await asyncio.to_thread(self.process.wait, 30)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def agent(agent_env, server, controller, tmp_path):
+    backend = f"b{uuid4().hex[:8]}"
+    env = {**os.environ, **agent_env, "BACKEND": backend, "BACKENDS": backend}
+    env |= {"TEMPORAL_ADDRESS": server.address, "STATS_POLL_INTERVAL": "0.2"}
+    process = Agent(env, tmp_path / "agent.log")
+    process.backend = backend
+    yield process
+    if process.process is not None and process.process.poll() is None:
+        process.process.kill()
+        process.process.wait()
+
+
+@pytest.fixture
+def attempt(agent, client):
+    """Starts the real workflow of an attempt on the agent's host."""
+
+    async def start(definition, host="main") -> WorkflowHandle:
+        definition = definition.model_copy(update={"backend": agent.backend})
+        return await client.start_workflow(
+            JobWorkflow.run,
+            JobAttempt(definition=definition, attempt=1, host=host),
+            id=ids.job_workflow_id(definition.id),
+            task_queue=ids.CONTROLLER_QUEUE,
+        )
+
+    return start
+
+
+async def container_of(docker_client, definition):
+    """The container of a job, as soon as it runs."""
+    while True:
+        filters = {"name": f"^/os-job-{definition.id}$", "status": "running"}
+        found = await asyncio.to_thread(docker_client.containers.list, filters=filters)
+        if found:
+            return found[0]
+        await asyncio.sleep(0.05)
+
+
+def let_go_on(tmp_path, definition):
+    (tmp_path / "high/volumes" / definition.id / "go").touch()
+
+
+def record(tmp_path, definition):
+    (path,) = (tmp_path / "high/logs").glob(f"*/os-job-{definition.id}/metadata.json")
+    return json.loads(path.read_text())
+
+
+async def test_an_agent_that_is_killed_goes_on_with_its_container_at_once(
+    agent, attempt, job, docker_client, tmp_path
+):
+    await agent.start()
+    definition = job(WAITS)
+    handle = await attempt(definition)
+    before = await container_of(docker_client, definition)
+    await agent.end(signal.SIGKILL)
+    let_go_on(tmp_path, definition)
+    await asyncio.to_thread(before.wait)
+    await agent.start()
+    # The heartbeat timeout is a minute: only the handed-back token makes this quick.
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert (result.outcome.ending, result.outcome.exit_code) == (Ending.COMPLETED, 0)
+    assert record(tmp_path, definition)["container_metadata"]["Id"] == before.id
+    assert files_in(tmp_path / "workdir/state/tokens") == []
+
+
+async def test_an_agent_told_to_stop_leaves_its_containers_and_exits_with_zero(
+    agent, attempt, job, docker_client, tmp_path
+):
+    await agent.start()
+    definition = job(WAITS)
+    handle = await attempt(definition)
+    before = await container_of(docker_client, definition)
+    assert await asyncio.wait_for(agent.end(signal.SIGTERM), 8) == 0
+    before.reload()
+    assert before.status == "running"
+    await agent.start()
+    let_go_on(tmp_path, definition)
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.outcome.ending is Ending.COMPLETED
+    assert record(tmp_path, definition)["container_metadata"]["Id"] == before.id
+    assert await agent.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize("stop", ["order", "cancel"])
+async def test_a_stopped_attempt_ends_as_cancelled_and_leaves_nothing(
+    agent, attempt, job, docker_client, tmp_path, stop
+):
+    await agent.start()
+    definition = job(WAITS)
+    handle = await attempt(definition)
+    await container_of(docker_client, definition)
+    if stop == "order":
+        await handle.signal(JobWorkflow.stop, StopOrder(reason=StopReason.CANCELLED))
+    else:
+        await handle.cancel()
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.outcome.ending is Ending.CANCELLED
+    name = f"^/os-job-{definition.id}$"
+    assert docker_client.containers.list(all=True, filters={"name": name}) == []
+    assert not (tmp_path / "high/volumes" / definition.id).exists()
+    assert record(tmp_path, definition)["cancelled"] is True
+
+
+async def test_a_stop_while_the_agent_is_away_is_carried_out_when_it_is_back(
+    agent, attempt, job, docker_client, tmp_path
+):
+    await agent.start()
+    definition = job(WAITS)
+    handle = await attempt(definition)
+    container = await container_of(docker_client, definition)
+    await agent.end(signal.SIGTERM)
+    await handle.signal(JobWorkflow.stop, StopOrder(reason=StopReason.MAINTENANCE))
+    await agent.start()
+    result = await asyncio.wait_for(handle.result(), 30)
+    assert result.stopped is StopReason.MAINTENANCE
+    assert docker_client.containers.list(all=True, filters={"id": container.id}) == []
+    assert record(tmp_path, definition)["cancelled"] is True
+
+
+async def test_reports_tell_the_backend_of_the_host_and_its_jobs(
+    agent, attempt, job, client, docker_client, tmp_path
+):
+    reports = await client.start_workflow(
+        Reports.run,
+        id=ids.backend_workflow_id(agent.backend),
+        task_queue=ids.CONTROLLER_QUEUE,
+    )
+
+    async def until(condition):
+        while True:
+            kept = await reports.query(Reports.reports)
+            if kept and condition(kept[-1]):
+                return kept[-1]
+            await asyncio.sleep(0.1)
+
+    await agent.start()
+    idle = await asyncio.wait_for(until(lambda report: not report.jobs), 30)
+    assert (idle.backend, idle.host, idle.room) == (agent.backend, "main", 50)
+    assert idle.engine
+    assert idle.free_disk_bytes
+    definition = job(WAITS)
+    handle = await attempt(definition)
+    busy = await asyncio.wait_for(
+        until(lambda report: any(each.stage is Stage.EXECUTING for each in report.jobs)), 30
+    )
+    assert [each.job_id for each in busy.jobs] == [definition.id]
+    assert busy.room == 49
+    let_go_on(tmp_path, definition)
+    await handle.result()
+    await asyncio.wait_for(until(lambda report: not report.jobs and report.room == 50), 30)
+    assert len(await reports.query(Reports.reports)) < 12
+    await reports.terminate()
+
+
+async def test_a_job_that_runs_long_enough_is_measured(
+    agent, attempt, job, docker_client, tmp_path
+):
+    await agent.start()
+    definition = job(f"while ! [ -e /workspace/go ]; do :; done; {WAITS}", cpu_count=0.5)
+    handle = await attempt(definition)
+    await container_of(docker_client, definition)
+    usage = tmp_path / "workdir/state/usage" / f"{definition.id}.json"
+    while not usage.exists():
+        await asyncio.sleep(0.05)
+    let_go_on(tmp_path, definition)
+    metrics = (await handle.result()).outcome.metrics
+    assert metrics.cpu_peak > 0
+    assert metrics.mem_mb_peak > 0
+    assert record(tmp_path, definition)["job_metrics"] == metrics.model_dump()
+
+
+async def test_a_finished_job_of_a_dead_agent_leaves_no_container_behind(
+    agent, attempt, job, docker_client, image
+):
+    await agent.start()
+    definition = job("true", output_spec={})
+    await (await attempt(definition)).result()
+    await agent.end(signal.SIGKILL)
+    # As if it had died between the record and the clean-up.
+    name = f"os-job-{definition.id}"
+    labels = {"job-runner": "", "task": definition.task_id}
+    docker_client.containers.run(image, "/bin/true", name=name, labels=labels, detach=True).wait()
+    await agent.start()
+    assert docker_client.containers.list(all=True, filters={"name": name}) == []
+
+
+async def test_a_second_agent_of_a_work_directory_waits_for_the_first_to_end(agent, tmp_path):
+    await agent.start()
+    second = Agent(agent.env, tmp_path / "second.log")
+    starting = asyncio.create_task(second.start())
+    while "waiting for it to end" not in second.text():
+        await asyncio.sleep(0.05)
+    assert STARTED not in second.text()
+    assert await agent.end(signal.SIGTERM) == 0
+    await asyncio.wait_for(starting, 30)
+    assert await second.end(signal.SIGTERM) == 0
+
+
+def leave_unstarted(env, **changes):
+    env = {**env, **changes}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker_agent"], env=env, capture_output=True, text=True, timeout=30
+    )
+    return done.returncode, done.stderr.strip()
+
+
+async def test_an_agent_without_a_backend_says_so(agent):
+    code, text = await asyncio.to_thread(leave_unstarted, agent.env, BACKEND="")
+    assert code == 2
+    assert text == (
+        f"BACKEND is not set: set it to the backend that this agent serves, one of {agent.backend}"
+    )
+
+
+@pytest.mark.spec("agent:164")
+async def test_an_agent_with_settings_that_cannot_work_says_which(agent, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    wrong = {
+        "BACKEND": ("nowhere", "BACKEND nowhere is not valid, allowed backends are:"),
+        "PRESTO_TLS_CERT_PATH": (str(file), "Both PRESTO_TLS_KEY_PATH and PRESTO_TLS_CERT_PATH"),
+        "HIGH_PRIVACY_STORAGE_BASE": (f"{file}/x", f"HIGH_PRIVACY_STORAGE_BASE: {file}/x cannot"),
+    }
+    for name, (value, sentence) in wrong.items():
+        code, text = await asyncio.to_thread(leave_unstarted, agent.env, **{name: value})
+        assert code == 2
+        assert text.startswith(sentence)
+        assert "Traceback" not in text
+
+
+@pytest.mark.spec("agent:8")
+@pytest.mark.parametrize(
+    ("name", "value", "number", "sentence"),
+    [
+        (
+            "TEMPORAL_ADDRESS",
+            "127.0.0.1:1",
+            signal.SIGTERM,
+            "Temporal does not answer at 127.0.0.1:1",
+        ),
+        (
+            "DOCKER_HOST",
+            "unix:///nobody/is/here.sock",
+            signal.SIGINT,
+            "Docker does not answer, waiting for it",
+        ),
+    ],
+)
+async def test_an_agent_that_waits_for_a_service_says_so_once_and_can_be_stopped(
+    agent, tmp_path, name, value, number, sentence
+):
+    waiting = Agent({**agent.env, name: value}, tmp_path / "waiting.log")
+    starting = asyncio.create_task(waiting.start())
+    while sentence not in waiting.text():
+        await asyncio.sleep(0.05)
+    starting.cancel()
+    assert await asyncio.wait_for(waiting.end(number), 8) == 0
+    assert waiting.text().count(sentence) == 1

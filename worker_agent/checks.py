@@ -1,0 +1,41 @@
+"""Whether the agent can work with its settings; known before anything else is loaded."""
+
+from pathlib import Path
+
+from rap.errors import ConfigurationError
+from rap.settings import AgentSettings
+from worker_agent import secrets
+
+
+def check_settings(settings: AgentSettings) -> None:
+    """Refuse to start with settings that cannot work.
+
+    Raises:
+        ConfigurationError: naming the variable and the remedy.
+    """
+    if not settings.backend:
+        allowed = ", ".join(settings.backends)
+        raise ConfigurationError(
+            f"BACKEND is not set: set it to the backend that this agent serves, one of {allowed}"
+        )
+    secrets.check()
+    for variable, folder in {
+        "WORKDIR": settings.workdir,
+        "HIGH_PRIVACY_STORAGE_BASE": settings.high_privacy,
+        "MEDIUM_PRIVACY_STORAGE_BASE": settings.medium_privacy,
+        "HIGH_PRIVACY_VOLUME_DIR": settings.volume_dir,
+    }.items():
+        _make(variable, folder)
+
+
+def _make(variable: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{variable}: {folder} cannot be made or written to ({error.strerror}); "
+            "make it, give it to this user, or set another path"
+        ) from None
