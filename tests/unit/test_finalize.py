@@ -530,6 +530,8 @@ async def test_a_full_disk_at_any_write_records_nothing_and_passes(backend, monk
     assert result.fault is Fault.DISK_FULL
     assert len(calls) == nth
     monkeypatch.undo()
+    for workspaces in (backend.storage.high_workspaces, backend.storage.medium_workspaces):
+        assert tree(workspaces / ".incoming") == set()
     for path in (backend.medium / "a.csv", backend.medium / "b.csv.txt", backend.manifest_path):
         assert not path.exists() or path.read_bytes()
     if backend.manifest_path.exists():

@@ -43,6 +43,12 @@ def test_a_file_above_the_size_limit_is_excluded_with_both_messages():
     )
 
 
+@pytest.mark.spec("agent:119")
+def test_sizes_are_told_in_mebibytes():
+    verdict = verdict_on(b"x" * (20 * 1024 * 1024 + 1))
+    assert verdict.message == "File size of 20.0Mb is larger than limit of 16.0Mb."
+
+
 @pytest.mark.spec("agent:120")
 @pytest.mark.parametrize("size", [0, 99, 100])
 def test_a_file_of_at_most_the_size_limit_passes(size):
@@ -225,6 +231,12 @@ def test_a_table_that_cannot_be_checked_is_excluded_with_the_reason(content, mes
     assert note.startswith("\nThe file:\n\noutput/foo.csv\n\n")
     assert note.endswith("\n")
     assert "*not* been copied to Level 4 storage" in note
+
+
+def test_the_longest_line_that_is_checked_has_two_mebibytes():
+    line = b"1," * (1024 * 1024 - 1) + b"1\n"
+    assert not verdict_on(line).excluded
+    assert verdict_on(b"2" + line).message == "File has a line too long to check"
 
 
 def test_a_table_that_could_not_be_parsed_to_its_end_has_no_counts():

@@ -400,7 +400,9 @@ async def test_an_input_replaces_a_link_of_the_repository(backend, tmp_path):
     assert (tmp_path / "outside.csv").read_text() == "untouched"
 
 
-@pytest.mark.parametrize("names", [{"workspace": "../x"}, {"id": "../x"}, {"workspace": ""}])
+@pytest.mark.parametrize(
+    "names", [{"workspace": "../x"}, {"id": "../x"}, {"workspace": ""}, {"action": "a/b"}]
+)
 async def test_names_that_lead_elsewhere_are_refused(backend, names):
     with pytest.raises(PermanentFault) as caught:
         await prepared(backend, backend.job(**names))

@@ -67,7 +67,21 @@ def file_outputs(
         PermanentFault: OUTPUTS_REFUSED, they cannot be kept safely; the manifest is as before.
         TransientFault: DISK_FULL; or UNEXPECTED, the manifest is damaged.
     """
-    discard_staged(storage, definition.id)
+    try:
+        return _stage_and_publish(definition, storage, volume, matched, project_actions)
+    finally:
+        # Also after a failure: what waits for space must not take it from others.
+        discard_staged(storage, definition.id)
+
+
+def _stage_and_publish(
+    definition: JobDefinition,
+    storage: Storage,
+    volume: int,
+    matched: Matched,
+    project_actions: frozenset[str] | None,
+) -> dict[str, str]:
+    discard_staged(storage, definition.id)  # an earlier agent may have been killed in here
     high_staging, medium_staging = storage.staging(definition.id)
     limits = Level4Limits.of(definition)
     with (

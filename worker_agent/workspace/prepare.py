@@ -30,7 +30,7 @@ from rap.repository_rules import check_repository_url, check_study, is_local
 from rap.settings import AgentSettings
 from worker_agent.workspace import beneath, metadata, outputs
 from worker_agent.workspace.copying import check_space, copy_into, disk_faults, write_file
-from worker_agent.workspace.storage import Storage
+from worker_agent.workspace.storage import Storage, component
 from worker_agent.workspace.turns import turn_of_job
 
 log = structlog.get_logger()
@@ -51,6 +51,7 @@ async def prepare(
     """
     if await asyncio.to_thread(prepared_at, storage, definition.id) is not None:
         return
+    component("action", definition.action)  # will name the log
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
         await _check_repositories(definition, git, settings)
