@@ -36,7 +36,9 @@ __all__ = [
 
 LATEST_VERSION = 5
 _LARGEST_FILE = 2 * 1024 * 1024
-_LARGEST_CONFIG = 256 * 1024
+_LARGEST_CONFIG = 128 * 1024
+_LONGEST_COMMAND = 128 * 1024
+"""Characters; the kernel takes no longer argument."""
 # The library's parser keeps state between its methods.
 _PARSING = threading.Lock()
 
@@ -66,7 +68,7 @@ def parse_project(text: bytes) -> tuple[ProjectAction, ...]:
     return tuple(
         ProjectAction(
             name=str(name),
-            run_command=_command(str(name), action.run.parts, action.config),
+            run_command=_bounded(str(name), _command(str(name), action.run.parts, action.config)),
             needs=tuple(str(need) for need in action.needs),
             outputs={
                 PrivacyLevel(level): {str(key): pattern for key, pattern in patterns.items()}
@@ -108,6 +110,12 @@ def _command(name: str, words: list[str], config: dict[Any, Any] | None) -> str:
         ) from error
     # Without apostrophes no shell ever has to quote within the quotes.
     return shlex.join([*words, "--config", text.replace("'", r"\u0027")])
+
+
+def _bounded(name: str, command: str) -> str:
+    if len(command) > _LONGEST_COMMAND:
+        raise _invalid(f"The `run` command of action {name} is too long")
+    return command
 
 
 def _invalid(sentence: str) -> RequestRefused:

@@ -18,7 +18,7 @@ from activities.controller.reusable_actions import ReusableActionsActivities
 from activities.controller.workflow_states import WorkflowStates
 from rap import ids
 from rap.errors import ConfigurationError
-from rap.git import GitCache
+from rap.git import TimeLimits, git_cache
 from rap.messages import BackendStart
 from rap.records.store import Records
 from rap.settings import ControllerSettings
@@ -40,12 +40,8 @@ def controller_activities(
     settings: ControllerSettings, client: Client, records: Records
 ) -> list[Callable[..., Any]]:
     """All activities that run beside the workflows."""
-    git = GitCache(
-        settings.workdir / "repos",
-        proxy_domain=settings.github_proxy_domain,
-        token=settings.private_repo_access_token,
-        user="jobrunner-ctrl",
-    )
+    # Within the time that a client waits for its answer.
+    git = git_cache(settings, limits=TimeLimits(resolve=8, fetch=18, local=18))
     project = ProjectActivities(settings, git)
     reusable = ReusableActionsActivities(git)
     images = ImageActivities(Registry(settings.registry_api) if settings.registry_api else None)

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 from rap import ids
 from rap.models import JobDefinition, JobLimits, JobSpec
+from workflows.planning import image_and_tag
 
 
 def image_of(spec: JobSpec, image_registry: str) -> str:
     """The full name of a job's image, with registry and tag."""
-    return f"{image_registry}/{shlex.split(spec.run_command)[0]}"
+    return f"{image_registry}/{image_and_tag(spec.run_command)}"
 
 
 def job_definition(

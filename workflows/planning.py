@@ -98,8 +98,15 @@ def check_codelists(jobs: Sequence[JobSpec], request: CreateRequest) -> Refusal 
 
 def uses_reusable_action(job: JobSpec) -> bool:
     """Whether the command of a job names a reusable action instead of a runtime."""
-    image, _, _ = shlex.split(job.run_command)[0].partition(":")
+    image, _, _ = image_and_tag(job.run_command).partition(":")
     return image not in ALLOWED_RUNTIMES
+
+
+def image_and_tag(run_command: str) -> str:
+    """The first word of a command; the rest, which may be long, is not looked at."""
+    words = shlex.shlex(run_command, posix=True)
+    words.whitespace_split, words.commenters = True, ""
+    return words.get_token() or ""
 
 
 class _Walk:

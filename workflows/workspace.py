@@ -52,6 +52,9 @@ ANSWER_WITHIN = timedelta(seconds=22)
 """A create that takes longer is given up: the client would not hear the answer any more."""
 
 FIRST_QUESTION_WITHIN = timedelta(minutes=1)
+LARGEST_RAP = 1_500_000
+"""Bytes of a RAP's argument; Temporal takes no more than 2 MiB."""
+
 REMEMBER_REFUSALS_S = 24 * 3600
 CHECK_RAPS_OLDER_THAN_S = 60
 LAST_ATTEMPT = 999
@@ -152,7 +155,6 @@ class WorkspaceWorkflow:
     async def _start_rap(
         self, request: CreateRequest, project: Project, jobs: tuple[JobSpec, ...]
     ) -> CreateAnswer:
-        # From here on nothing may keep the RAP from existing: no answer but CREATED is true.
         jobs = tuple(job.model_copy(update={"trace_context": _new_trace()}) for job in jobs)
         start = RapStart(
             rap_id=request.rap_id,
@@ -165,6 +167,11 @@ class WorkspaceWorkflow:
             job_env=project.job_env,
             awaited=self._jobs.states_awaited_by(jobs),
         )
+        if len(start.model_dump_json()) > LARGEST_RAP:
+            return _refused(
+                f"The request comes to {len(jobs)} jobs, more than can be run at once. Please "
+                "request fewer actions."
+            )
         try:
             await workflow.start_child_workflow(
                 "RapWorkflow",
@@ -187,6 +194,7 @@ class WorkspaceWorkflow:
         except WorkflowAlreadyStartedError:
             # The id belongs to a RAP of another workspace.
             return CreateAnswer(outcome=CreateOutcome.INCONSISTENT)
+        # From here on the RAP exists: no answer but CREATED would be true.
         self._jobs.add(
             KnownRap(
                 rap_id=request.rap_id,

@@ -280,13 +280,16 @@ class GitCache:
         )
 
 
-def git_cache(settings: CommonSettings, *, backend: str = "") -> GitCache:
+def git_cache(
+    settings: CommonSettings, *, backend: str = "", limits: TimeLimits | None = None
+) -> GitCache:
     """The git access of a process with these settings; an agent names its backend."""
     return GitCache(
         settings.workdir / "repos",
         proxy_domain=settings.github_proxy_domain,
         token=settings.private_repo_access_token,
         user=git_user(backend),
+        limits=limits,
     )
 
 

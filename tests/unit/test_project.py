@@ -293,3 +293,8 @@ def test_a_few_lines_cannot_stand_for_gigabytes():
         f"    config:\n      l0: &l0 [1, 2, 3]\n{layers}\n"
     )
     assert rule(text.encode()) == "`config` section for action a is too large"
+
+
+def test_a_command_longer_than_any_kernel_takes_is_refused():
+    long = project(step(run="python:v2 " + "x" * 140_000))
+    assert rule(long) == "The `run` command of action a is too long"

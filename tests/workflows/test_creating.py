@@ -21,9 +21,9 @@ SUCCEEDED = StatusCode.SUCCEEDED
 async def test_concurrent_creates_of_one_rap_make_its_jobs_once(system: RapSystem):
     url = system.project(action("a"), action("b", "a"))
     request = system.request(url, "b")
-    answers = await asyncio.gather(*(system.create(request) for _ in range(10)))
+    answers = await asyncio.gather(*(system.create(request) for _ in range(100)))
     outcomes = sorted(answer.outcome for answer in answers)
-    assert outcomes == [CreateOutcome.CREATED, *[CreateOutcome.NO_CHANGE] * 9]
+    assert outcomes == [CreateOutcome.CREATED, *[CreateOutcome.NO_CHANGE] * 99]
     assert {answer.count for answer in answers} == {2}
     assert len(system.jobs(request)) == 2
 
@@ -151,6 +151,15 @@ async def test_succeeded_jobs_are_reused(system: RapSystem):
         assert (await system.create(third)).count == 1
         await system.has_ended(third)
     assert host.started[-1].input_job_ids == (ids.job_id(first.rap_id, "a"),)
+
+
+async def test_a_rap_too_large_for_a_history_is_refused_with_a_sentence(system: RapSystem):
+    wordy = action("a").model_copy(update={"run_command": "python:v2 " + "x" * 1_550_000})
+    request = system.request(system.project(wordy), "a")
+    answer = await system.create(request)
+    assert answer.outcome is CreateOutcome.REFUSED
+    assert answer.details.startswith("The request comes to 1 jobs, more than can be run at once")
+    assert system.jobs(request) == {}
 
 
 async def test_a_create_whose_answer_was_lost_is_settled_as_accepted(system: RapSystem):
