@@ -63,8 +63,6 @@ class DevServer:
     db: Path | None = None
     """SQLite file; ``None``: in memory, lost when the process ends."""
     port: int = field(default_factory=free_port)
-    ip: str = HOST
-    """Where it listens; within a container everywhere."""
     ui_port: int | None = None
     """Port of the Web UI; ``None``: no Web UI."""
     log_path: Path | None = None
@@ -111,7 +109,7 @@ class DevServer:
 
     def command(self, cli: Path) -> list[str]:
         """The command line that starts the server."""
-        command = [str(cli), "server", "start-dev", "--ip", self.ip, "--port", str(self.port)]
+        command = [str(cli), "server", "start-dev", "--ip", HOST, "--port", str(self.port)]
         command += ["--log-level", self.log_level]
         if self.ui_port is None:
             command += ["--headless"]
