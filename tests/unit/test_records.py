@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -23,7 +24,7 @@ from rap.rows import (
     QueueEntry,
     SlotEntry,
 )
-from rap.status import StatusCode
+from rap.status import StatusCode, version
 from tests.support.postgres import Cluster, postgres
 from tests.support.records import (
     COMMIT,
@@ -142,6 +143,27 @@ def test_writers_at_the_same_time_leave_one_set_of_jobs_in_their_last_state(reco
     ]
 
 
+def test_a_writer_waits_for_another_and_then_sees_what_it_wrote(postgres: Cluster):
+    url = postgres.new_database()
+    upgrade(url)
+    records = Records.connect(url)
+    records.record_jobs(created(ONE, "a"))
+    later = version(1, StatusCode.SUCCEEDED)
+    with psycopg.connect(url) as other, psycopg.connect(url, autocommit=True) as observer:
+        other.execute("UPDATE job SET status_code = 'succeeded', version = %s", [later])
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(
+                records.record_jobs, changed(ONE, "a", StatusCode.EXECUTING, T + 1)
+            )
+            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            while observer.execute(waiting).fetchone() is None:
+                assert not writing.done()
+            other.commit()
+            writing.result()
+    assert records.rap(ONE)[0].status_code is StatusCode.SUCCEEDED
+    records.close()
+
+
 # --- reading jobs ---
 
 
@@ -189,8 +211,8 @@ def test_a_backend_is_read_back_whole(records: Records):
 
 
 def test_only_a_later_row_of_a_backend_replaces_it(records: Records):
-    for version in (2, 1, 2):
-        row = backend_row(version=version, last_seen=float(version))
+    for number in (2, 1, 2):
+        row = backend_row(version=number, last_seen=float(number))
         records.record_backend(BackendUpdate(row=row))
         assert records.backends(["test"])["test"].last_seen == 2.0
     records.record_backend(BackendUpdate(row=backend_row(version=3, last_seen=3.0)))
@@ -307,6 +329,9 @@ def test_a_database_that_was_away_is_used_again(postgres: Cluster):
     upgrade(url)
     records = Records.connect(url)
     records.record_jobs(created(ONE, "a"))
+    postgres.stop()
+    postgres.start()
+    assert len(records.rap(ONE)) == 1, "although its connections are dead"
     postgres.stop()
     try:
         with pytest.raises(Unavailable, match="does not answer"):
