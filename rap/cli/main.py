@@ -6,6 +6,7 @@ quick. Exit status: 0 done, 1 failed or refused, 2 usage or configuration, 130 C
 
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,35 @@ Data = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print one JSON document; other text goes to stderr.")
 ]
+
+Repository = Annotated[
+    str,
+    typer.Argument(metavar="REPOSITORY", help="Folder of a git repository, or its URL on GitHub."),
+]
+Actions = Annotated[
+    list[str], typer.Argument(metavar="ACTION", help="Actions of its project.yaml, or run_all.")
+]
+Backend = Annotated[
+    str | None,
+    typer.Option(help="Where to run. Default: BACKEND, else test.", show_default=False),
+]
+Workspace = Annotated[str, typer.Option(help="Where outputs and job history go.")]
+Commit = Annotated[
+    str | None,
+    typer.Option(help="Full id. Default: the head of the branch.", show_default=False),
+]
+Branch = Annotated[str, typer.Option(help="Branch that holds the commit.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force-run-dependencies", "-f", help="Run needed actions again that succeeded."),
+]
+
+
+class GraphFormat(StrEnum):
+    """Languages in which graphs are drawn."""
+
+    MERMAID = "mermaid"
+    DOT = "dot"
 
 
 @app.command(epilog="Example: rap dev --data /tmp/rap --port 8080")
@@ -78,32 +108,14 @@ def dev(
 @app.command(epilog="Example: rap run ~/studies/asthma run_all --branch main")
 def run(
     *,
-    repository: Annotated[
-        str,
-        typer.Argument(
-            metavar="REPOSITORY", help="Folder of a git repository, or its URL on GitHub."
-        ),
-    ],
-    actions: Annotated[
-        list[str], typer.Argument(metavar="ACTION", help="Actions of its project.yaml, or run_all.")
-    ],
-    backend: Annotated[
-        str | None,
-        typer.Option(help="Where to run. Default: BACKEND, else test.", show_default=False),
-    ] = None,
-    workspace: Annotated[str, typer.Option(help="Where outputs and job history go.")] = "test",
-    commit: Annotated[
-        str | None,
-        typer.Option(help="Full id. Default: the head of the branch.", show_default=False),
-    ] = None,
-    branch: Annotated[str, typer.Option(help="Branch that holds the commit.")] = "main",
+    repository: Repository,
+    actions: Actions,
+    backend: Backend = None,
+    workspace: Workspace = "test",
+    commit: Commit = None,
+    branch: Branch = "main",
     database: Annotated[str, typer.Option(help="Name of the database.")] = "default",
-    force_run_dependencies: Annotated[
-        bool,
-        typer.Option(
-            "--force-run-dependencies", "-f", help="Run needed actions again that succeeded."
-        ),
-    ] = False,
+    force_run_dependencies: Force = False,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
@@ -125,6 +137,43 @@ def run(
         force_run_dependencies=force_run_dependencies,
     )
     raise typer.Exit(story.command(wish, data=data, as_json=as_json))
+
+
+@app.command(epilog="Example: rap plan ~/studies/asthma make_table --graph mermaid")
+def plan(
+    *,
+    repository: Repository,
+    actions: Actions,
+    backend: Backend = None,
+    workspace: Workspace = "test",
+    commit: Commit = None,
+    branch: Branch = "main",
+    force_run_dependencies: Force = False,
+    graph: Annotated[
+        GraphFormat | None,
+        typer.Option(help="Draw the actions instead of listing them.", show_default=False),
+    ] = None,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show what `rap run` would run, and why each action would or would not; nothing is run.
+
+    What the workspace has run before counts if Temporal answers. Ends with 1 if the request would
+    be refused.
+    """
+    from rap.cli import plan as story
+    from rap.cli.run import Wish
+
+    wish = Wish(
+        repository=repository,
+        actions=actions,
+        backend=backend,
+        workspace=workspace,
+        commit=commit,
+        branch=branch,
+        force_run_dependencies=force_run_dependencies,
+    )
+    raise typer.Exit(story.command(wish, data=data, graph=graph, as_json=as_json))
 
 
 @app.command(epilog="Example: rap status a1b2c3d4e5f6g7h8 --watch")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from temporalio.client import Client
 
@@ -11,6 +12,7 @@ from rap.temporal import connect
 
 IDENTITY = "rap-cli"
 ANSWER_WITHIN_S = 25.0
+QUERY_WITHIN = timedelta(seconds=5)
 
 
 async def connected() -> Client:

@@ -38,6 +38,7 @@ from rap.messages import (
     CancelRequest,
     CreateAnswer,
     DiscardOrder,
+    KnownJob,
     SettleAnswer,
     SettleRequest,
     TerminateOrder,
@@ -298,6 +299,10 @@ class RapSystem:
         return await self.client.execute_update_with_start_workflow(
             update, argument, result_type=kind, start_workflow_operation=start
         )
+
+    async def current_jobs(self, workspace: str) -> dict[str, KnownJob]:
+        handle = self.client.get_workflow_handle(ids.workspace_workflow_id(self.slug, workspace))
+        return await handle.query("current_jobs", result_type=dict[str, KnownJob])
 
     def jobs(self, request: CreateRequest) -> dict[str, StoredJob]:
         """The jobs of a RAP in the read model, by action."""
