@@ -206,8 +206,7 @@ class _Echo:
         self._lock = threading.Lock()
 
     def __call__(self, name: str, line: str) -> None:
-        text = Text(f"{name:<{_WIDTH}} | ", _COLOURS.get(name, ""))
-        text.append(line, "default")
+        text = Text.assemble((f"{name:<{_WIDTH}} | ", _COLOURS.get(name, "")), line)
         # A terminal that is gone must not hold up the process: the line is in its log too.
         with self._lock, suppress(OSError):
             self._out.print(text, soft_wrap=True)
