@@ -1,7 +1,9 @@
 """The ``rap`` command where no server is needed: usage, settings, errors, what is shown."""
 
+import fcntl
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -423,3 +425,31 @@ def test_cancelling_a_rap_that_has_ended_says_so(
     end(records, RAP, "a")
     assert run_app(["cancel", RAP]) == 0
     assert "have ended already" in capsys.readouterr().out
+
+
+# --- `rap dev` before it starts anything ---
+
+
+def test_rap_dev_names_a_port_that_is_taken_and_the_option_for_another(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.images.build.connect", lambda: _Closed())
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert run_app(["dev", "--port", "0", "--temporal-port", str(port)]) == 2
+    shown = capsys.readouterr()
+    assert f"Port {port} for Temporal cannot be used" in shown.err
+    assert "--temporal-port" in shown.err
+    assert shown.out == ""
+
+
+def test_a_second_rap_dev_in_the_same_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.images.build.connect", lambda: _Closed())
+    with (tmp_path / "dev.lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        assert run_app(["dev", "--data", str(tmp_path), "--port", "0"]) == 2
+    assert f"Another `rap dev` runs in {tmp_path}" in capsys.readouterr().err
