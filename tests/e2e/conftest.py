@@ -1,0 +1,65 @@
+"""Complete systems of real processes, on free ports and in folders of their own."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.images.build import EHRQL, PYTHON, JobImages, connect
+from tests.docker.registry import Registry
+from tests.support.live_system import LiveSystem, Study, make_study
+
+
+@pytest.fixture(scope="session")
+def images() -> None:
+    """The images that the studies of these tests run in."""
+    ours = JobImages(connect())
+    for name in (PYTHON, EHRQL):
+        ours.ensure(name)
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[LiveSystem]:
+    """One system for all tests that leave its processes alone."""
+    registry = Registry()
+    system = LiveSystem(
+        tmp_path_factory.mktemp("system"),
+        overrides={
+            # A registry that answers, but has no image.
+            "DOCKER_PROXY": registry.prefix,
+            "STATS_POLL_INTERVAL": "0.2",
+            "TEST_JOB_MEMORY_LIMIT": "128m",
+        },
+    )
+    try:
+        system.start()
+        yield system
+    finally:
+        system.end()
+        registry.close()
+
+
+@pytest.fixture
+def new_system(tmp_path: Path, images: None) -> Iterator[Callable[..., LiveSystem]]:
+    """Makes systems for tests that need processes of their own; the test starts them."""
+    made: list[LiveSystem] = []
+
+    def make(**overrides: str) -> LiveSystem:
+        made.append(LiveSystem(tmp_path / f"system-{len(made)}", overrides=overrides))
+        return made[-1]
+
+    yield make
+    for system in made:
+        system.end()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Callable[..., Study]:
+    """Makes study repositories."""
+    made: list[Study] = []
+
+    def make(actions: dict[str, object] | None, files: dict[str, str] | None = None) -> Study:
+        made.append(make_study(tmp_path / f"study-{len(made)}", actions, files))
+        return made[-1]
+
+    return make
