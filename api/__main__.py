@@ -15,34 +15,19 @@ import uvicorn
 from api.app import create_app
 from api.orchestrator import TemporalOrchestrator
 from rap import telemetry
-from rap.errors import ConfigurationError, Unavailable
+from rap.errors import ConfigurationError
 from rap.records import Records
-from rap.records.migrations import upgrade
+from rap.records.migrations import upgrade_when_up
 from rap.settings import ApiSettings, RecordsSettings, load
 from rap.temporal import connect
 
 log = structlog.get_logger()
 
 IDENTITY = "rap-api"
-_LONGEST_WAIT = 5.0
-
-
-async def _upgrade_when_up(url: str) -> None:
-    """Bring the tables up to date, waiting for their database for as long as it takes."""
-    delay, told = 0.2, False
-    while True:
-        try:
-            return await asyncio.to_thread(upgrade, url)
-        except Unavailable as error:
-            if not told:
-                log.warning(str(error))
-                told = True
-        await asyncio.sleep(delay)
-        delay = min(delay * 1.5, _LONGEST_WAIT)
 
 
 async def _serve(settings: ApiSettings, url: str) -> None:
-    await _upgrade_when_up(url)
+    await upgrade_when_up(url, on_wait=log.warning)
     records = Records.connect(url)
     orchestrator = TemporalOrchestrator(
         lambda: connect(identity=IDENTITY), within=settings.rap_api_timeout

@@ -9,10 +9,12 @@ import signal
 import sys
 
 import structlog
+from temporalio.client import Client
 
 from rap import telemetry
 from rap.errors import ConfigurationError
-from rap.records.store import Records
+from rap.records import Records
+from rap.records.migrations import upgrade_when_up
 from rap.settings import ControllerSettings, RecordsSettings, load
 from rap.temporal import connect_when_up
 from worker_controller.worker import IDENTITY, serve
@@ -20,15 +22,21 @@ from worker_controller.worker import IDENTITY, serve
 log = structlog.get_logger()
 
 
-async def _serve(settings: ControllerSettings, records: Records) -> None:
+async def _ready(url: str) -> Client:
+    """A client, once both the read model and Temporal can be worked with."""
+    await upgrade_when_up(url, on_wait=log.warning)
+    return await connect_when_up(identity=IDENTITY, on_wait=log.warning)
+
+
+async def _serve(settings: ControllerSettings, url: str) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    connecting = asyncio.create_task(connect_when_up(identity=IDENTITY, on_wait=log.warning))
+    getting_ready = asyncio.create_task(_ready(url))
     stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait({getting_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
-        await serve(settings, await connecting, records, stop)
+        await serve(settings, await getting_ready, Records.connect(url), stop)
 
 
 def main() -> None:
@@ -37,8 +45,7 @@ def main() -> None:
         settings = load(ControllerSettings)
         telemetry.configure(settings.loglevel)
         settings.workdir.mkdir(parents=True, exist_ok=True)
-        records = Records.connect(load(RecordsSettings).url)
-        asyncio.run(_serve(settings, records))
+        asyncio.run(_serve(settings, load(RecordsSettings).url))
         code = 0
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201

@@ -181,8 +181,11 @@ class BackendState:
         )
 
     def next_row(self, now: float) -> BackendRow:
-        """The same under a new version, to be written."""
-        self._version += 1
+        """The same under a new version, to be written.
+
+        Versions follow the clock, so that a workflow started afresh is not taken for an old one.
+        """
+        self._version = max(self._version + 1, int(now * 1000))
         return self.row(now)
 
     def carried_over(self) -> BackendStart:

@@ -100,7 +100,11 @@ class WorkspaceWorkflow:
             if answer.outcome in (CreateOutcome.NOTHING_TO_DO, CreateOutcome.REFUSED):
                 await on_records(
                     SETTLE_INTENT,
-                    IntentSettlement(rap_id=request.rap_id, state=IntentState.REFUSED),
+                    IntentSettlement(
+                        rap_id=request.rap_id,
+                        state=IntentState.REFUSED,
+                        asked_at=request.asked_at or None,
+                    ),
                 )
             return answer
 
@@ -219,7 +223,10 @@ class WorkspaceWorkflow:
             else:
                 state = IntentState.REFUSED
                 self._refused[request.rap_id] = request.at
-            await on_records(SETTLE_INTENT, IntentSettlement(rap_id=request.rap_id, state=state))
+            await on_records(
+                SETTLE_INTENT,
+                IntentSettlement(rap_id=request.rap_id, state=state, asked_at=request.at),
+            )
             return SettleAnswer(state=state)
 
     # --- cancel ---

@@ -38,6 +38,8 @@ DYNAMIC_CONFIG: dict[str, str] = {
     "matching.numTaskqueueReadPartitions": "1",
     "matching.numTaskqueueWritePartitions": "1",
     "matching.enableFairness": "true",
+    # Creates of one workspace queue up in its workflow; beyond this many they are turned away.
+    "history.maxInFlightUpdates": "1000",
     # The development server reads the attributes anew for each list: five times slower.
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
 }

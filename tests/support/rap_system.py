@@ -20,6 +20,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities import contracts
+from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.workflow_states import WorkflowStates
 from rap import ids
@@ -82,12 +83,16 @@ def action(name: str, *needs: str, db: bool = False) -> ProjectAction:
 
 
 class StubProjects:
-    """Stands in for git: a repository URL is the name of a project."""
+    """Stands in for git: a repository URL is the name of a project.
+
+    Where ``real`` is set, it answers for all other URLs, as in production.
+    """
 
     def __init__(self) -> None:
         self.projects: dict[str, tuple[ProjectAction, ...]] = {}
         self.gates: dict[str, asyncio.Event] = {}
         self.broken: set[str] = set()
+        self.real: ProjectActivities | None = None
         self.pins_images = False
         self.images: dict[str, ImageAnswer] = {}
 
@@ -97,6 +102,8 @@ class StubProjects:
             await self.gates[request.repo_url].wait()
         if request.repo_url in self.broken:
             raise ApplicationError("", type="Unforeseen", non_retryable=True)
+        if request.repo_url not in self.projects and self.real is not None:
+            return await self.real.load_project(request)
         if request.repo_url not in self.projects:
             refusal = Refusal(
                 kind=RefusalKind.GIT, message=f"Could not read from {request.repo_url}"
@@ -245,6 +252,13 @@ class RapSystem:
         handle = self.client.get_workflow_handle(ids.backend_workflow_id(self.slug))
         return await handle.query("state", result_type=BackendRow)
 
+    async def backend_when(self, condition: Callable[[BackendRow], bool]) -> BackendRow:
+        """Wait until the backend's own account of itself fits; messages to it take their time."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition(row := await self.backend()):
+                await asyncio.sleep(0.05)
+        return row
+
     async def report(
         self, host: StubHost, room: int = 100, jobs: tuple[JobProgress, ...] = ()
     ) -> None:
@@ -260,12 +274,11 @@ class RapSystem:
             yield stub
 
     def request(self, url: str, *actions: str, **other: object) -> CreateRequest:
-        given = {"rap_id": uuid4().hex[:16], "workspace": "ws", **other}
+        given = {"rap_id": uuid4().hex[:16], "workspace": "ws", "commit": COMMIT, **other}
         return CreateRequest(
             backend=self.slug,
             repo_url=url,
             branch="main",
-            commit=COMMIT,
             requested_actions=actions,
             **given,
         )

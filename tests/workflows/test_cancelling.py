@@ -3,6 +3,7 @@
 import pytest
 
 from rap import ids
+from rap.messages import Switch
 from rap.status import StatusCode
 from tests.support.rap_system import RapSystem, action
 
@@ -102,3 +103,37 @@ async def test_cancelling_a_rap_in_the_web_ui_cancels_its_jobs(system: RapSystem
         await system.reaches(request, a=CANCELLED, b=CANCELLED)
         await system.has_ended(request)
     assert (await system.backend()).slots == ()
+
+
+@pytest.mark.spec("controller:143")
+@pytest.mark.parametrize("signal", ["pause", "database_maintenance"])
+async def test_a_held_job_is_cancelled_all_the_same(system: RapSystem, signal: str):
+    url = system.project(action("a", db=True))
+    await system.start_backend()
+    await system.tell_backend(signal, Switch(on=True))
+    async with system.host():
+        request = system.request(url, "a")
+        await system.create(request)
+        await system.reaches(request, a=StatusCode.WAITING_ON_DB_WORKERS)
+        await system.cancel(request, "a")
+        await system.reaches(request, a=CANCELLED)
+        await system.has_ended(request)
+
+
+@pytest.mark.spec("controller:144", "controller:147")
+async def test_a_job_sent_back_to_waiting_is_cancelled_without_another_stop(system: RapSystem):
+    url = system.project(action("a", db=True))
+    await system.start_backend()
+    async with system.host(held={"a"}) as host:
+        request = system.request(url, "a")
+        await system.create(request)
+        await host.has_started("a")
+        await system.tell_backend("database_maintenance", Switch(on=True))
+        await system.reaches(request, a=StatusCode.WAITING_DB_MAINTENANCE)
+        await system.cancel(request, "a")
+        await system.reaches(request, a=CANCELLED)
+        await system.tell_backend("database_maintenance", Switch(on=False))
+        await system.has_ended(request)
+    assert len(host.terminated) == 1
+    assert len(host.runs_of("a")) == 1
+    assert system.jobs(request)["a"].status_code is CANCELLED

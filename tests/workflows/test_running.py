@@ -136,7 +136,7 @@ async def test_jobs_wait_for_slots_and_take_them_as_they_come_free(system: RapSy
         await host.has_started("a1")
         jobs = await system.reaches(request, a4=StatusCode.WAITING_ON_WORKERS)
         assert jobs["a4"].status_message == "Waiting on available workers"
-        row = await system.backend()
+        row = await system.backend_when(lambda row: len(row.queue) == 3)
         assert [entry.job_id for entry in row.queue] == [jobs[f"a{n}"].id for n in (2, 3, 4)]
         assert len(host.started) == 2
         for n in range(5):
@@ -284,3 +284,53 @@ async def test_a_rap_of_ten_jobs_stays_within_its_budget_of_events(system: RapSy
     job = next(iter(system.jobs(request).values()))
     handle = system.client.get_workflow_handle(ids.job_workflow_id(job.id))
     assert len((await handle.fetch_history()).events) <= 15
+
+
+@pytest.mark.spec("controller:86")
+async def test_a_full_backend_does_not_block_another(system: RapSystem):
+    other = RapSystem(system.client, system.records, system.projects, f"{system.slug}x")
+    url = system.project(action("a"))
+    await system.start_backend(workers=0)
+    await other.start_backend(workers=1)
+    async with system.host(), other.host():
+        blocked, free = system.request(url, "a"), other.request(url, "a")
+        await system.create(blocked)
+        await other.create(free)
+        await other.reaches(free, a=SUCCEEDED)
+        assert system.jobs(blocked)["a"].status_code is StatusCode.WAITING_ON_WORKERS
+
+
+@pytest.mark.spec("controller:139")
+async def test_a_job_that_keeps_failing_does_not_change_other_jobs(system: RapSystem):
+    url = system.project(action("bad"), action("good"))
+    fault = JobOutcome(task_id="t", ending=Ending.FAILED, fault=Fault.UNEXPECTED)
+    await system.start_backend(workers=1)
+    async with system.host(outcomes={"bad": [fault] * 5}):
+        request = system.request(url, "run_all")
+        await system.create(request)
+        jobs = await system.reaches(request, good=SUCCEEDED, bad=StatusCode.WAITING_ON_NEW_TASK)
+        await system.cancel(request, "bad")
+        await system.has_ended(request)
+    assert jobs["good"].attempt == 1
+
+
+@pytest.mark.spec("controller:161")
+async def test_pause_and_maintenance_together_hold_a_database_job_until_both_end(
+    system: RapSystem,
+):
+    url = system.project(action("a", db=True))
+    await system.start_backend()
+    async with system.host(held={"a"}) as host:
+        request = system.request(url, "a")
+        await system.create(request)
+        await host.has_started("a")
+        await system.tell_backend("pause", Switch(on=True))
+        await system.tell_backend("database_maintenance", Switch(on=True))
+        await system.reaches(request, a=StatusCode.WAITING_DB_MAINTENANCE)
+        host.release("a")
+        await system.tell_backend("pause", Switch(on=False))
+        await system.backend_when(lambda row: len(row.queue) == 1)
+        assert len(host.runs_of("a")) == 1
+        await system.tell_backend("database_maintenance", Switch(on=False))
+        await system.reaches(request, a=SUCCEEDED)
+    assert len(host.runs_of("a")) == 2

@@ -1,5 +1,7 @@
 """Bringing the tables of the read model up to date."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from alembic import command
@@ -15,6 +17,7 @@ from rap.records.store import engine_of
 
 # Any number, but the same for ever: processes of different versions must meet at it.
 _LOCK = 7_252_001
+_LONGEST_WAIT = 5.0
 
 
 def upgrade(url: str) -> None:
@@ -45,6 +48,28 @@ def upgrade(url: str) -> None:
         ) from error
     finally:
         engine.dispose()
+
+
+async def upgrade_when_up(url: str, *, on_wait: Callable[[str], object]) -> None:
+    """The same, waiting for the database for as long as it takes.
+
+    Args:
+        url: of the database.
+        on_wait: is told once what is being waited for.
+
+    Raises:
+        ConfigurationError: the tables belong to a later version of the product.
+    """
+    delay, told = 0.2, False
+    while True:
+        try:
+            return await asyncio.to_thread(upgrade, url)
+        except Unavailable as error:
+            if not told:
+                on_wait(str(error))
+                told = True
+        await asyncio.sleep(delay)
+        delay = min(delay * 1.5, _LONGEST_WAIT)
 
 
 def is_current(url: str) -> bool:
