@@ -28,6 +28,7 @@ _COLOURS = {
 _WIDE = 240
 """Columns where nobody looks at a screen: what is piped should not be wrapped."""
 _PATIENCE_S = 2.0
+_DAY = len("2026-01-31 ")
 
 
 def console(*, errors: bool = False) -> Console:
@@ -116,25 +117,28 @@ def headline(jobs: Sequence[Job]) -> str:
 
 def _table(jobs: Sequence[Job]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("action", "status", "code", "message"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("action", "status", "code"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("message", overflow="fold", min_width=20)
     for heading in ("started", "completed"):
         table.add_column(heading, no_wrap=True)
+    day = _moment(jobs[0]["created_at"])[:_DAY]
     for job in jobs:
         table.add_row(
             Text(job["action"]),
             Text(job["status"], _COLOURS[State(job["status"])]),
             Text(job["status_code"]),
             Text(job["status_message"]),
-            _moment(job["started_at"]),
-            _moment(job["completed_at"]),
+            # The day of the line above is not repeated.
+            _moment(job["started_at"]).removeprefix(day),
+            _moment(job["completed_at"]).removeprefix(day),
         )
     return table
 
 
 def _moment(text: str | None) -> str:
-    """A time of the wire in the time zone of this machine."""
+    """A time of the wire in the time zone of this machine; empty if there is none."""
     if text is None:
-        return "-"
+        return ""
     moment = datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S")
