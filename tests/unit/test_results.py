@@ -101,6 +101,7 @@ def test_no_exit_code_is_a_failure():
     assert ended(None).code is StatusCode.NONZERO_EXIT
 
 
+@pytest.mark.spec("controller:142")
 def test_a_cancel_outranks_any_result():
     assert ended(0, stopped=StopReason.CANCELLED).code is StatusCode.CANCELLED_BY_USER
 
