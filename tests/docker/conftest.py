@@ -1,6 +1,8 @@
 """A real Docker engine, a tiny image built here, and a host with folders of its own."""
 
+import asyncio
 import dataclasses
+import inspect
 import os
 import shutil
 import subprocess
@@ -16,6 +18,8 @@ from rap.settings import AgentSettings
 from worker_agent.host import Host
 
 IMAGE = "ghcr.io/opensafely-core/busybox:v1"
+PATIENCE = 60
+"""Seconds after which a test gives up what it waits for."""
 PROJECT = """\
 version: '4.0'
 actions:
@@ -146,3 +150,18 @@ def activity_environment():
 
 def files_in(folder: Path):
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+async def eventually(condition, what="what the test waits for"):
+    """The first true answer of a condition that may be a coroutine function."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                answer = condition()
+                if inspect.isawaitable(answer):
+                    answer = await answer
+                if answer:
+                    return answer
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        pytest.fail(f"{what} did not come about within {PATIENCE} s")

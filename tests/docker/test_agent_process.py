@@ -17,12 +17,13 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from rap import ids
 from rap.egress import AgentReport, Ending, Stage
 from rap.messages import JobAttempt, StopOrder, StopReason
-from tests.docker.conftest import files_in
+from tests.docker.conftest import PATIENCE, eventually, files_in
 from tests.support import temporal
 from workflows.job import JobWorkflow
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
+RUNS = [Stage.EXECUTING]
 STARTED = "agent.main loop started"
 WAITS = "while ! [ -e /workspace/go ]; do sleep 0.1; done; mkdir output; echo a,b > output/one.csv"
 
@@ -85,9 +86,12 @@ class Agent:
             self.process = await asyncio.to_thread(
                 subprocess.Popen, command, env=self.env, stderr=output, stdout=output
             )
-        while self.text().count(STARTED) == seen:
+
+        def started():
             assert self.process.poll() is None, self.text()
-            await asyncio.sleep(0.05)
+            return self.text().count(STARTED) > seen
+
+        await eventually(started, "the agent")
 
     def text(self):
         return self.log.read_text() if self.log.exists() else ""
@@ -129,12 +133,12 @@ def attempt(agent, client):
 
 async def container_of(docker_client, definition):
     """The container of a job, as soon as it runs."""
-    while True:
-        filters = {"name": f"^/os-job-{definition.id}$", "status": "running"}
-        found = await asyncio.to_thread(docker_client.containers.list, filters=filters)
-        if found:
-            return found[0]
-        await asyncio.sleep(0.05)
+    filters = {"name": f"^/os-job-{definition.id}$", "status": "running"}
+    (found,) = await eventually(
+        lambda: asyncio.to_thread(docker_client.containers.list, filters=filters),
+        "a running container",
+    )
+    return found
 
 
 def let_go_on(tmp_path, definition):
@@ -158,7 +162,7 @@ async def test_an_agent_that_is_killed_goes_on_with_its_container_at_once(
     await asyncio.to_thread(before.wait)
     await agent.start()
     # The heartbeat timeout is a minute: only the handed-back token makes this quick.
-    result = await asyncio.wait_for(handle.result(), 30)
+    result = await asyncio.wait_for(handle.result(), PATIENCE)
     assert (result.outcome.ending, result.outcome.exit_code) == (Ending.COMPLETED, 0)
     assert record(tmp_path, definition)["container_metadata"]["Id"] == before.id
     assert files_in(tmp_path / "workdir/state/tokens") == []
@@ -176,7 +180,7 @@ async def test_an_agent_told_to_stop_leaves_its_containers_and_exits_with_zero(
     assert before.status == "running"
     await agent.start()
     let_go_on(tmp_path, definition)
-    result = await asyncio.wait_for(handle.result(), 30)
+    result = await asyncio.wait_for(handle.result(), PATIENCE)
     assert result.outcome.ending is Ending.COMPLETED
     assert record(tmp_path, definition)["container_metadata"]["Id"] == before.id
     assert await agent.end(signal.SIGINT) == 0
@@ -194,7 +198,7 @@ async def test_a_stopped_attempt_ends_as_cancelled_and_leaves_nothing(
         await handle.signal(JobWorkflow.stop, StopOrder(reason=StopReason.CANCELLED))
     else:
         await handle.cancel()
-    result = await asyncio.wait_for(handle.result(), 30)
+    result = await asyncio.wait_for(handle.result(), PATIENCE)
     assert result.outcome.ending is Ending.CANCELLED
     name = f"^/os-job-{definition.id}$"
     assert docker_client.containers.list(all=True, filters={"name": name}) == []
@@ -212,7 +216,7 @@ async def test_a_stop_while_the_agent_is_away_is_carried_out_when_it_is_back(
     await agent.end(signal.SIGTERM)
     await handle.signal(JobWorkflow.stop, StopOrder(reason=StopReason.MAINTENANCE))
     await agent.start()
-    result = await asyncio.wait_for(handle.result(), 30)
+    result = await asyncio.wait_for(handle.result(), PATIENCE)
     assert result.stopped is StopReason.MAINTENANCE
     assert docker_client.containers.list(all=True, filters={"id": container.id}) == []
     assert record(tmp_path, definition)["cancelled"] is True
@@ -227,28 +231,26 @@ async def test_reports_tell_the_backend_of_the_host_and_its_jobs(
         task_queue=ids.CONTROLLER_QUEUE,
     )
 
-    async def until(condition):
-        while True:
+    async def report_with(condition):
+        async def latest():
             kept = await reports.query(Reports.reports)
-            if kept and condition(kept[-1]):
-                return kept[-1]
-            await asyncio.sleep(0.1)
+            return kept[-1] if kept and condition(kept[-1]) else None
+
+        return await eventually(latest, "the report")
 
     await agent.start()
-    idle = await asyncio.wait_for(until(lambda report: not report.jobs), 30)
+    idle = await report_with(lambda report: not report.jobs)
     assert (idle.backend, idle.host, idle.room) == (agent.backend, "main", 50)
     assert idle.engine
     assert idle.free_disk_bytes
     definition = job(WAITS)
     handle = await attempt(definition)
-    busy = await asyncio.wait_for(
-        until(lambda report: any(each.stage is Stage.EXECUTING for each in report.jobs)), 30
-    )
+    busy = await report_with(lambda report: [each.stage for each in report.jobs] == RUNS)
     assert [each.job_id for each in busy.jobs] == [definition.id]
     assert busy.room == 49
     let_go_on(tmp_path, definition)
     await handle.result()
-    await asyncio.wait_for(until(lambda report: not report.jobs and report.room == 50), 30)
+    await report_with(lambda report: not report.jobs and report.room == 50)
     assert len(await reports.query(Reports.reports)) < 12
     await reports.terminate()
 
@@ -261,8 +263,7 @@ async def test_a_job_that_runs_long_enough_is_measured(
     handle = await attempt(definition)
     await container_of(docker_client, definition)
     usage = tmp_path / "workdir/state/usage" / f"{definition.id}.json"
-    while not usage.exists():
-        await asyncio.sleep(0.05)
+    await eventually(usage.exists, "a measurement")
     let_go_on(tmp_path, definition)
     metrics = (await handle.result()).outcome.metrics
     assert metrics.cpu_peak > 0
@@ -289,8 +290,7 @@ async def test_a_second_agent_of_a_work_directory_waits_for_the_first_to_end(age
     await agent.start()
     second = Agent(agent.env, tmp_path / "second.log")
     starting = asyncio.create_task(second.start())
-    while "waiting for it to end" not in second.text():
-        await asyncio.sleep(0.05)
+    await eventually(lambda: "waiting for it to end" in second.text(), "the second agent")
     assert STARTED not in second.text()
     assert await agent.end(signal.SIGTERM) == 0
     await asyncio.wait_for(starting, 30)
@@ -352,8 +352,7 @@ async def test_an_agent_that_waits_for_a_service_says_so_once_and_can_be_stopped
 ):
     waiting = Agent({**agent.env, name: value}, tmp_path / "waiting.log")
     starting = asyncio.create_task(waiting.start())
-    while sentence not in waiting.text():
-        await asyncio.sleep(0.05)
+    await eventually(lambda: sentence in waiting.text(), sentence)
     starting.cancel()
     assert await asyncio.wait_for(waiting.end(number), 8) == 0
     assert waiting.text().count(sentence) == 1

@@ -12,8 +12,11 @@ from activities.agent.control import Control
 from activities.agent.run_job import RunJob
 from rap.egress import Ending, Fault, Stage
 from rap.messages import TerminateOrder
+from tests.docker.conftest import eventually
 from worker_agent import attempt
+from worker_agent.egress_guard import AgentRestart
 from worker_agent.engine.docker import Engine
+from worker_agent.metrics import Sampler
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
@@ -71,14 +74,13 @@ def host(host, wire, monkeypatch):
 
 @pytest.fixture
 def run(host, activity_environment):
-    return lambda definition: asyncio.ensure_future(
-        activity_environment().run(RunJob(host).run_job, definition)
-    )
+    def start(definition):
+        environment = activity_environment()
+        task = asyncio.ensure_future(environment.run(RunJob(host).run_job, definition))
+        task.environment = environment
+        return task
 
-
-async def until(condition):
-    while not condition():
-        await asyncio.sleep(0.02)
+    return start
 
 
 def shown(host):
@@ -90,10 +92,10 @@ async def test_a_running_job_outlasts_an_engine_that_is_away_longer_than_patienc
 ):
     definition = job(WAITS, output_spec={})
     task = run(definition)
-    await until(lambda: shown(host) == [(Stage.EXECUTING, None)])
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
     before = await host.engine.inspect(definition.id)
     await wire.cut()
-    await until(lambda: shown(host) == [(Stage.EXECUTING, Fault.ENGINE_UNAVAILABLE)])
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, Fault.ENGINE_UNAVAILABLE)])
     await asyncio.sleep(0.5)  # many times the patience above
     (host.storage.volume(definition.id) / "go").touch()
     await wire.mend()
@@ -116,7 +118,7 @@ async def test_a_stop_is_certain_even_if_the_engine_is_away_when_it_comes(
 ):
     definition = job(WAITS)
     task = run(definition)
-    await until(lambda: shown(host) == [(Stage.EXECUTING, None)])
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
     await wire.cut()
     order = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
     with pytest.raises(attempt.TransientFault):
@@ -127,3 +129,34 @@ async def test_a_stop_is_certain_even_if_the_engine_is_away_when_it_comes(
     outcome = await task
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 137)
     assert await host.engine.inspect(definition.id) is None
+
+
+async def test_a_cancel_that_could_not_be_carried_out_is_known_to_the_next_agent(
+    run, job, host, wire
+):
+    definition = job(WAITS)
+    task = run(definition)
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
+    await wire.cut()
+    task.environment.cancel()
+    await asyncio.sleep(0.2)
+    assert not task.done()
+    task.environment.worker_shutdown()
+    with pytest.raises(AgentRestart):
+        await task
+    await wire.mend()
+    outcome = await run(definition)
+    assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 137)
+
+
+async def test_measuring_without_an_engine_yields_nothing_and_harms_nothing(run, job, host, wire):
+    definition = job(WAITS, output_spec={})
+    task = run(definition)
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
+    sampler = Sampler(host.engine, host.jobs, host.usage, 1)
+    await wire.cut()
+    await sampler.sample()
+    assert host.usage.read(definition.id) is None
+    await wire.mend()
+    (host.storage.volume(definition.id) / "go").touch()
+    assert (await task).ending is Ending.COMPLETED

@@ -13,7 +13,7 @@ from activities.agent.control import Control
 from activities.agent.run_job import RunJob
 from rap.egress import Ending, ExitNote, Fault, JobProgress, Stage
 from rap.messages import DiscardOrder, TerminateOrder
-from tests.docker.conftest import files_in
+from tests.docker.conftest import eventually, files_in
 from worker_agent import attempt
 from worker_agent.egress_guard import AgentRestart
 from worker_agent.host import Host
@@ -53,11 +53,12 @@ def order(host, activity_environment):
 
 async def running(host, definition):
     """The container, as soon as it runs."""
-    while True:
+
+    async def found():
         facts = await host.engine.inspect(definition.id)
-        if facts is not None and facts.running:
-            return facts
-        await asyncio.sleep(0.05)
+        return facts if facts is not None and facts.running else None
+
+    return await eventually(found, "a running container")
 
 
 def metadata(host, definition):
@@ -438,7 +439,7 @@ async def test_a_container_that_was_created_but_never_started_is_started_afresh(
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
 
 
-@pytest.mark.spec("agent:32")
+@pytest.mark.spec("agent:26", "agent:27", "agent:29", "agent:32")
 async def test_each_change_of_state_is_logged_once(run, job):
     definition = job(WRITES)
     with structlog.testing.capture_logs() as logged:
@@ -525,6 +526,21 @@ async def test_what_goes_wrong_unforeseen_is_tried_again_and_then_told_without_i
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.UNEXPECTED)
     assert tried == [None, Fault.UNEXPECTED, Fault.UNEXPECTED]
     assert "patient" not in outcome.model_dump_json()
+
+
+@pytest.mark.spec("agent:5")
+async def test_a_job_that_fails_unforeseen_does_not_disturb_another(run, job, monkeypatch):
+    bad, good = job(WRITES), job(WRITES, workspace="other")
+
+    async def broken(definition, *args):
+        if definition.id == bad.id:
+            raise RuntimeError
+        await prepare(definition, *args)
+
+    monkeypatch.setattr(attempt, "prepare", broken)
+    failed, done = await asyncio.gather(run(bad), run(good))
+    assert (failed.ending, failed.fault) == (Ending.FAILED, Fault.UNEXPECTED)
+    assert (done.ending, done.exit_code) == (Ending.COMPLETED, 0)
 
 
 async def test_a_repository_that_is_not_allowed_fails_the_attempt_at_once(run, job, settings):
