@@ -106,6 +106,7 @@ class Sampler:
         self._jobs = jobs
         self._book = book
         self._interval = interval
+        self._told = False
 
     async def run(self) -> None:
         """Sample until cancelled. A failure costs one sample of one job, never more."""
@@ -129,7 +130,14 @@ class Sampler:
 
     async def _sample(self, job: Job, container: ContainerFacts) -> None:
         reading = await self._engine.usage(container.id)
-        if reading is None or container.started_at_ns is None or job.container is not container:
+        if container.started_at_ns is None or job.container is not container:
+            return
+        if reading is None:
+            if not self._told:
+                log.warning(
+                    "Docker gives no figures about a running container", id=job.definition.id
+                )
+            self._told = True
             return
         usage = aggregate(
             self._book.read(job.definition.id),
