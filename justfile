@@ -26,3 +26,8 @@ bench *options:
 # Run the whole system in this terminal until Ctrl-C
 dev *options:
     .venv/bin/rap dev {{ options }}
+
+# Change the planning rules in every way mutmut knows, and see that a test notices (minutes)
+mutate *options:
+    .venv/bin/mutmut run {{ options }}
+    .venv/bin/mutmut results

@@ -17,7 +17,12 @@ from rap.models import (
 )
 from rap.status import State
 from workflows.definition import job_definition
-from workflows.planning import check_codelists, plan_jobs, uses_reusable_action
+from workflows.planning import (
+    check_codelists,
+    image_and_tag,
+    plan_jobs,
+    uses_reusable_action,
+)
 from workflows.workspace_jobs import WorkspaceJobs
 
 pytestmark = pytest.mark.unit
@@ -573,3 +578,24 @@ def test_planning_again_after_a_plan_finds_nothing_more_to_do(situation):
 def test_the_words_of_a_command_are_split_as_a_shell_would():
     (job,) = plan("a", actions=(action("a", run=shlex.join(["r:v1", "a b", "--x='y'"])),)).jobs
     assert definition(job).args == ("a b", "--x='y'")
+
+
+@pytest.mark.parametrize(
+    ("command", "first"),
+    [
+        ("python:v2 a.py", "python:v2"),
+        ("python:v2", "python:v2"),
+        ("'an odd name:v1' a.py", "an odd name:v1"),
+        ("#odd:v1 a.py", "#odd:v1"),
+        ("a/b,c;d:v1 a.py", "a/b,c;d:v1"),
+        ("", ""),
+    ],
+)
+def test_the_image_is_the_first_word_of_the_command(command, first):
+    assert image_and_tag(command) == first
+
+
+def test_the_name_of_an_image_ends_at_its_first_colon():
+    job = plan("a", actions=(action("a"),)).jobs[0]
+    for command, reusable in (("python:v2:x a", False), ("x:python:v2 a", True)):
+        assert uses_reusable_action(job.model_copy(update={"run_command": command})) is reusable
