@@ -1,11 +1,13 @@
 """Complete systems of real processes, on free ports and in folders of their own."""
 
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import docker
 import pytest
 
-from infra.images.build import EHRQL, PYTHON, JobImages, connect
+from infra.images.build import EHRQL, PYTHON, REGISTRY, JobImages, connect
 from tests.docker.registry import Registry
 from tests.support.live_system import LiveSystem, Study, make_study
 
@@ -19,6 +21,18 @@ def images() -> None:
 
 
 @pytest.fixture(scope="session")
+def database_image(images: None) -> Iterator[str]:
+    """An image whose jobs read the database, and that runs whatever it is told to."""
+    client = docker.from_env()
+    version = f"v{random.randrange(10**6, 10**7)}"
+    repository = f"{REGISTRY}/sqlrunner"
+    client.images.get(PYTHON).tag(repository, version)
+    yield f"sqlrunner:{version}"
+    client.images.remove(f"{repository}:{version}")
+    client.close()
+
+
+@pytest.fixture(scope="session")
 def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[LiveSystem]:
     """One system for all tests that leave its processes alone."""
     registry = Registry()
@@ -29,6 +43,8 @@ def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[L
             "DOCKER_PROXY": registry.prefix,
             "STATS_POLL_INTERVAL": "0.2",
             "TEST_JOB_MEMORY_LIMIT": "128m",
+            # Never given to a job here, since the data are dummies.
+            "DEFAULT_DATABASE_URL": "mssql://reader:secret@192.0.2.1/patients",
         },
     )
     try:

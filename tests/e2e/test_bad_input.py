@@ -8,6 +8,7 @@ from rap import ids
 from rap.egress import Fault
 from rap.errors import FAULT_SENTENCES
 from tests.support.live_system import FINAL, action, gated, make_study, shell, write
+from workflows.results import DATABASE_EXIT_CODES
 
 pytestmark = pytest.mark.e2e
 
@@ -44,7 +45,7 @@ def refused(system, study, *actions, **changes):
     return answer.json()
 
 
-@pytest.mark.spec("rap-api:80", "controller:34")
+@pytest.mark.spec("rap-api:80")
 def test_an_unknown_action_is_named(system, study):
     assert refused(system, study({"a": write("a")}), "a", "nope") == {
         "error": "Error creating jobs",
@@ -85,7 +86,7 @@ def test_an_unknown_commit_is_told_with_its_repository(system, study):
     }
 
 
-@pytest.mark.spec("rap-api:81", "controller:9")
+@pytest.mark.spec("rap-api:81")
 def test_an_impossible_workspace_name_is_refused(system, study):
     body = refused(system, study({"a": write("a")}), workspace="a b")
     assert body["details"] == (
@@ -96,8 +97,12 @@ def test_an_impossible_workspace_name_is_refused(system, study):
 @pytest.mark.spec("rap-api:86", "controller:64")
 def test_stale_codelists_stop_an_action_that_reads_the_database(system, study):
     extract = action("generate-dataset", "d.py", "--output", "output/out.txt", image="ehrql:v1")
-    body = refused(system, study({"extract": extract}), codelists_ok=False)
+    actions = {"extract": extract, "after": write("after", needs=["extract"]), "a": write("a")}
+    three = study(actions)
+    body = refused(system, three, "after", codelists_ok=False)
     assert body["details"] == "Codelists are out of date (required by action extract)"
+    rap = system.run(three, "a", codelists_ok=False)
+    assert rap.wait_until_over()["a"]["status_code"] == "succeeded"
 
 
 @pytest.mark.spec("rap-api:66", "rap-api:67")
@@ -160,7 +165,7 @@ def test_a_repeated_create_changes_nothing_and_a_needless_one_leaves_its_id_free
 
 
 @pytest.fixture(scope="module")
-def troubled(system, tmp_path_factory):
+def troubled(system, database_image, tmp_path_factory):
     """A RAP with one action for each thing that goes wrong, and one that does not; it is over."""
     actions = {
         "healthy": write("healthy"),
@@ -171,6 +176,7 @@ def troubled(system, tmp_path_factory):
                         never="output/*.none"),
         "imageless": shell("true", image="python:v987654", none="output/*.txt"),
         "greedy": action("python", "-c", "len(b'x' * 500_000_000)", none="output/*.md"),
+        "unlucky": shell("exit 3", image=database_image, none="output/*.html"),
     }  # fmt: skip
     rap = system.run(make_study(tmp_path_factory.mktemp("troubled") / "study", actions))
     return rap, rap.wait_until_over()
@@ -185,12 +191,12 @@ def test_a_healthy_job_succeeds_beside_those_that_fail(troubled):
     assert shown(troubled, "healthy") == ("succeeded", "succeeded", "Completed successfully")
 
 
-@pytest.mark.spec("rap-api:103", "controller:124")
+@pytest.mark.spec("rap-api:103", "controller:124", "controller:129")
 def test_an_action_that_exits_with_an_error_says_so(troubled):
     assert shown(troubled, "exits") == ("failed", "nonzero_exit", "Job exited with an error")
 
 
-@pytest.mark.spec("agent:106", "controller:129")
+@pytest.mark.spec("agent:106")
 def test_what_an_action_made_before_it_failed_is_kept(system, troubled):
     rap, _ = troubled
     record = system.metadata(rap.job_id("exits"))
@@ -210,7 +216,7 @@ def test_what_needs_a_failed_action_does_not_start(troubled):
     assert job["completed_at"] is not None
 
 
-@pytest.mark.spec("rap-api:106", "controller:123", "agent:103")
+@pytest.mark.spec("rap-api:106", "controller:123")
 def test_an_output_that_never_appears_is_told_without_any_name(system, troubled):
     rap, jobs = troubled
     assert shown(troubled, "silent") == (
@@ -233,6 +239,16 @@ def test_a_missing_image_is_told_as_such(troubled):
         "job_error",
         f"This job returned a fatal error. {sentence}",
     )
+
+
+@pytest.mark.spec("rap-api:105")
+def test_the_exit_code_of_a_database_job_is_explained(troubled):
+    assert shown(troubled, "unlucky") == (
+        "failed",
+        "nonzero_exit",
+        f"Job exited with an error: {DATABASE_EXIT_CODES[3]}",
+    )
+    assert troubled[1]["unlucky"]["requires_db"] is True
 
 
 def test_a_job_that_took_too_much_memory_is_told_why_it_ended(system, troubled):

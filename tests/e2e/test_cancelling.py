@@ -71,6 +71,18 @@ def test_a_waiting_job_is_cancelled_and_its_action_may_run_again(system, study):
     assert rap.wait_until_over()["second"]["status_code"] == "cancelled_by_user"
 
 
+@pytest.mark.spec("rap-api:89")
+def test_a_rap_can_be_seen_and_cancelled_directly_after_its_create(system, study):
+    rap = system.run(study({"slow": gated("slow"), "after": write("after", needs=["slow"])}))
+    assert set(rap.jobs()) == {"slow", "after"}
+    assert rap.cancel("slow").status_code == 200
+    jobs = rap.wait_until_over()
+    assert jobs["slow"]["status_code"] == "cancelled_by_user"
+    assert jobs["after"]["status_code"] == "dependency_failed"
+    job_ids = [job["identifier"] for job in jobs.values()]
+    eventually(lambda: not system.left_over(job_ids), "nothing is left of the jobs")
+
+
 @pytest.mark.spec("rap-api:122", "rap-api:129")
 def test_a_cancel_that_names_an_unknown_action_cancels_nothing(system, study):
     rap = system.run(study({"slow": gated("slow"), "quick": write("quick")}))

@@ -1,14 +1,11 @@
 """Nothing that a job wrote, and no secret, leaves the backend (architecture.md 3)."""
 
-import random
 from pathlib import Path
 from uuid import uuid4
 
-import docker
 import pytest
 from temporalio.client import Client
 
-from infra.images.build import PYTHON, REGISTRY
 from infra.local_system import AGENT
 from tests.support.live_system import action
 
@@ -29,19 +26,7 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-@pytest.fixture(scope="module")
-def database_image(images):
-    """An image whose jobs read the database, and that runs whatever it is told to."""
-    client = docker.from_env()
-    version = f"v{random.randrange(10**6, 10**7)}"
-    repository = f"{REGISTRY}/sqlrunner"
-    client.images.get(PYTHON).tag(repository, version)
-    yield f"sqlrunner:{version}"
-    client.images.remove(f"{repository}:{version}")
-    client.close()
-
-
-@pytest.mark.spec("agent:34", "agent:54", "agent:60", "controller:122")
+@pytest.mark.spec("agent:34", "agent:54", "agent:60")
 async def test_no_trace_of_a_jobs_files_log_or_secrets_leaves_the_backend(
     new_system, study, database_image
 ):

@@ -34,7 +34,6 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 @pytest.mark.spec(
     "rap-api:60",
-    "rap-api:89",
     "rap-api:92",
     "rap-api:95",
     "rap-api:98",
@@ -90,21 +89,24 @@ def test_what_has_succeeded_is_not_run_again_unless_it_is_named(system, study):
     actions = {
         "base": write("base"),
         "wrong": shell("exit 1", needs=["base"]),
+        "after_wrong": write("after_wrong", needs=["wrong"]),
         "leaf": write("leaf", needs=["base"]),
+        "new": write("new"),
     }
-    three = study(actions)
-    first = system.run(three)
+    five = study(actions)
+    first = system.run(five, "after_wrong", "leaf")
     assert first.wait_until_over()["wrong"]["status_code"] == "nonzero_exit"
 
     def run(*names):
-        rap = system.run(three, *names, workspace=first.workspace)
+        rap = system.run(five, *names, workspace=first.workspace)
         return set(rap.wait_until_over())
 
-    assert run("run_all") == {"wrong"}
     assert run("leaf") == {"leaf"}
+    assert run("after_wrong") == {"wrong", "after_wrong"}
+    assert run("run_all") == {"wrong", "after_wrong", "new"}
 
 
-@pytest.mark.spec("rap-api:102", "agent:118", "agent:119")
+@pytest.mark.spec("rap-api:102", "agent:118", "controller:122")
 def test_files_that_may_not_be_reviewed_are_kept_back(system, study):
     actions = {
         "tables": shell(
@@ -130,7 +132,7 @@ def test_files_that_may_not_be_reviewed_are_kept_back(system, study):
     assert excluded["output/good.csv"] is False
 
 
-@pytest.mark.spec("agent:107")
+@pytest.mark.spec("agent:107", "agent:117")
 def test_a_container_killed_by_hand_is_told_as_such(system, study):
     rap = system.run(study({"slow": gated("slow")}))
     rap.running_container("slow").kill()
@@ -143,11 +145,12 @@ def test_a_container_killed_by_hand_is_told_as_such(system, study):
     for log in (
         system.job_folder(rap.job_id("slow")) / "logs.txt",
         system.high_privacy / "workspaces" / rap.workspace / "metadata" / "slow.log",
+        system.medium_privacy / "workspaces" / rap.workspace / "metadata" / "slow.log",
     ):
         assert "waiting" in log.read_text()
 
 
-@pytest.mark.spec("agent:90", "agent:92")
+@pytest.mark.spec("agent:92", "rap-api:97")
 def test_a_database_job_on_a_backend_with_dummy_data_has_no_network(system, study):
     extract = action(
         "generate-dataset",
@@ -158,16 +161,25 @@ def test_a_database_job_on_a_backend_with_dummy_data_has_no_network(system, stud
         dataset="output/dataset.csv",
     )
     files = {"analysis/dataset.py": "dataset.age = 1\ndataset.sex = 2\n"}
-    rap = system.run(study({"extract": extract}, files))
-    job = rap.wait_until_over()["extract"]
-    assert job["status_code"] == "succeeded"
-    assert job["requires_db"] is True
+    rap = system.run(study({"extract": extract, "other": write("other")}, files))
+    jobs = rap.wait_until_over()
+    assert {job["status_code"] for job in jobs.values()} == {"succeeded"}
+    assert jobs["extract"]["requires_db"] is True
+    assert jobs["other"]["requires_db"] is False
     container = system.metadata(rap.job_id("extract"))["container_metadata"]
     assert container["HostConfig"]["NetworkMode"] == "none"
     assert not any(entry.startswith("DATABASE_URL=") for entry in container["Config"]["Env"])
     dataset = system.high_privacy / "workspaces" / rap.workspace / "output" / "dataset.csv"
     with dataset.open() as file:
         assert csv.DictReader(file).fieldnames == ["patient_id", "age", "sex"]
+
+
+@pytest.mark.spec("rap-api:52")
+def test_the_agents_sign_of_life_is_shown(system):
+    answer = system.request("GET", "backend/status/")
+    (backend,) = answer.json()["backends"]
+    assert backend["slug"] == "test"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", backend["last_seen"])
 
 
 def test_raps_of_several_workspaces_run_beside_each_other(system, study):

@@ -184,7 +184,15 @@ class LiveSystem(LocalSystem):
         workspace = changes.setdefault("workspace", f"ws-{uuid4().hex[:12]}")
         answer = self.create(study, *actions, **changes)
         assert answer.status_code == 201, answer.text
-        return Rap(self, answer.json()["rap_id"], workspace, answer.json()["count"])
+        body = answer.json()
+        rap = Rap(self, body["rap_id"], workspace, body["count"])
+        assert body == {
+            "result": "Success",
+            "details": f"Jobs created for rap_id '{rap.rap_id}'",
+            "rap_id": rap.rap_id,
+            "count": len(rap.jobs()),
+        }
+        return rap
 
     def status(self, *rap_ids: str) -> dict[str, Any]:
         """The answer of ``rap/status/``."""
