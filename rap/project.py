@@ -4,8 +4,10 @@ The library's rules and texts are those that study authors see in their own chec
 passed on as they are. What it does not foresee is told here, in sentences of the same form.
 """
 
+import importlib.util
 import json
 import shlex
+import sys
 import threading
 import warnings
 from typing import Any
@@ -20,7 +22,11 @@ try:
     from pipeline.loading import parse_yaml_file
     from pipeline.models import is_database_action
 except ImportError:
-    # … and otherwise the copy inside OpenSAFELY's command line.
+    # … and otherwise the copy inside OpenSAFELY's command line. That package itself is not run: it
+    # takes a second, and it reads settings that are named like ours.
+    _found = importlib.util.find_spec("opensafely")
+    if _found is not None and "opensafely" not in sys.modules:
+        sys.modules["opensafely"] = importlib.util.module_from_spec(_found)
     from opensafely._vendor.pipeline import load_pipeline
     from opensafely._vendor.pipeline.exceptions import ProjectValidationError, YAMLError
     from opensafely._vendor.pipeline.loading import parse_yaml_file
