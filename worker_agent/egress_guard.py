@@ -10,7 +10,7 @@ from typing import Any
 
 import structlog
 from temporalio import activity
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory, CancelledError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -33,7 +33,13 @@ class AgentRestart(ApplicationError):
     """The agent gives an activity back: it goes on where it is, in the next agent process."""
 
     def __init__(self, delay: float) -> None:
-        super().__init__(RESTART, type=RESTART, next_retry_delay=timedelta(seconds=delay))
+        super().__init__(
+            RESTART,
+            type=RESTART,
+            next_retry_delay=timedelta(seconds=delay),
+            # Nothing is wrong: it is neither logged nor counted as a failure.
+            category=ApplicationErrorCategory.BENIGN,
+        )
 
 
 class EgressGuard(Interceptor):

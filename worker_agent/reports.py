@@ -6,7 +6,7 @@ import time
 
 import structlog
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from rap.egress import AgentReport
 from rap.errors import JobFault
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 SIGNAL = "report"
 COALESCE = 0.8
 """Seconds in which changes gather, so that a busy host sends about one report a second."""
-TRY_AGAIN = 3.0
+TRY_AGAIN = 1.0
 """Seconds after a report that could not be delivered."""
 PATIENCE = 10.0
 """Seconds for one delivery."""
@@ -85,7 +85,9 @@ class Reporter:
             async with asyncio.timeout(PATIENCE):
                 await self._handle.signal(SIGNAL, report)
         except (RPCError, TimeoutError) as error:
-            if not self._lost:
+            if not self._lost and _is_not_there(error):
+                log.info("waiting for the controller to set up this backend")
+            elif not self._lost:
                 log.warning(f"reports do not arrive, trying on: {error}")
             self._lost = True
             return False
@@ -93,3 +95,7 @@ class Reporter:
             log.info("reports arrive again")
         self._lost = False
         return True
+
+
+def _is_not_there(error: Exception) -> bool:
+    return isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND

@@ -1,5 +1,6 @@
 """How workflows call activities: one place for queues, time limits and retries."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
 
@@ -73,20 +74,31 @@ async def on_records(contract: Contract[Argument, Result], argument: Argument) -
 async def on_host(
     contract: Contract[Argument, Result], argument: Argument, *, backend: str, host: str
 ) -> Result:
-    """Give an order to an agent host on its control queue, waiting for it if it is away."""
+    """Give an order to an agent host on its control queue, waiting for it if it is away.
+
+    An order that takes longer than a minute, because the host was killed or its engine is away, is
+    given again; the host carries it out once.
+    """
     result: Result = await workflow.execute_activity(
         contract.name,
         argument,
         result_type=contract.result,
         task_queue=ids.control_queue(backend, host),
-        start_to_close_timeout=timedelta(minutes=10),
+        start_to_close_timeout=timedelta(minutes=1),
         retry_policy=_BACKOFF,
         summary=contract.name.replace("_", " "),
     )
     return result
 
 
-async def tell(workflow_id: str, signal: str, message: Model, *, attempts: int = 0) -> bool:
+async def tell(
+    workflow_id: str,
+    signal: str,
+    message: Model,
+    *,
+    attempts: int = 0,
+    on_failure: Callable[[], None] | None = None,
+) -> bool:
     """Signal another workflow, again after a pause if it is not there.
 
     Args:
@@ -94,6 +106,7 @@ async def tell(workflow_id: str, signal: str, message: Model, *, attempts: int =
         signal: the name of the signal.
         message: its argument.
         attempts: how often to try; 0 for as long as it takes.
+        on_failure: is called after each try that failed.
 
     Returns:
         Whether the signal was delivered.
@@ -104,6 +117,8 @@ async def tell(workflow_id: str, signal: str, message: Model, *, attempts: int =
             await workflow.get_external_workflow_handle(workflow_id).signal(signal, message)
         except FailureError:
             tried += 1
+            if on_failure is not None:
+                on_failure()
             if tried == attempts:
                 workflow.logger.warning("Gave up telling %s: %s", workflow_id, signal)
                 return False

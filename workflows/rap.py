@@ -95,6 +95,9 @@ class RapWorkflow:
             for needed in job.spec.wait_for_job_ids:
                 self._dependants.setdefault(needed, []).append(job)
         self._unrecorded: RapRows | None = rap_rows(start.rap_id, start.jobs)
+        self._requesting = 0
+        self._starting = 0
+        self._backend_is_away = False
         self._asking: dict[str, asyncio.Task[ImageAnswer]] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._records = Outbox(self._record)
@@ -250,6 +253,7 @@ class RapWorkflow:
     async def _get_slot(self, job: Progress) -> SlotGrant | None:
         """Ask the backend for a slot and wait for it; nothing if the job was cancelled first."""
         spec = job.spec
+        self._requesting += 1
         self._slots.put(
             SlotDelta(
                 rap_id=self._start.rap_id,
@@ -291,7 +295,26 @@ class RapWorkflow:
         self._enter(job, StatusCode.INITIATED)
         attempt = JobAttempt(definition=definition, attempt=job.attempt, host=grant.host)
         try:
-            job.child = await workflow.start_child_workflow(
+            job.child = await self._start_child(spec, attempt)
+            if job.cancelled is not None:
+                await self._stop(job)
+            return await job.child
+        except ChildWorkflowError as error:
+            await on_host(
+                DISCARD_JOB,
+                DiscardOrder(definition=definition),
+                backend=spec.backend,
+                host=grant.host,
+            )
+            killed = isinstance(error.cause, TerminatedError | CancelledError)
+            return AttemptResult(stopped=StopReason.KILLED_BY_ADMIN if killed else None)
+
+    async def _start_child(
+        self, spec: JobSpec, attempt: JobAttempt
+    ) -> ChildWorkflowHandle[JobWorkflow, AttemptResult]:
+        self._starting += 1
+        try:
+            return await workflow.start_child_workflow(
                 JobWorkflow.run,
                 attempt,
                 id=ids.job_workflow_id(spec.id),
@@ -309,18 +332,8 @@ class RapWorkflow:
                 static_summary=f"{spec.action} of {spec.workspace}"[:200],
                 static_details=job_details(spec, attempt),
             )
-            if job.cancelled is not None:
-                await self._stop(job)
-            return await job.child
-        except ChildWorkflowError as error:
-            await on_host(
-                DISCARD_JOB,
-                DiscardOrder(definition=definition),
-                backend=spec.backend,
-                host=grant.host,
-            )
-            killed = isinstance(error.cause, TerminatedError | CancelledError)
-            return AttemptResult(stopped=StopReason.KILLED_BY_ADMIN if killed else None)
+        finally:
+            self._starting -= 1
 
     async def _stop(self, job: Progress) -> None:
         """Tell the running attempt to stop; one that has just ended needs no telling."""
@@ -404,6 +417,9 @@ class RapWorkflow:
             dependant.wake.set()
 
     async def _record(self, changes: list[JobChange]) -> None:
+        # A write takes its time within the workflow task, and nothing else leaves before that is
+        # over: so what lets work go on leaves first.
+        await workflow.wait_condition(lambda: not self._is_starting_work)
         # The first write carries the rows of all jobs, so that they appear together whoever of
         # this workflow and its workspace writes first.
         created, self._unrecorded = self._unrecorded, None
@@ -426,7 +442,10 @@ class RapWorkflow:
                 ),
                 releases=tuple(sorted({job for delta in deltas for job in delta.releases})),
             ),
+            on_failure=self._note_backend_away,
         )
+        self._backend_is_away = False
+        self._requesting -= sum(len(delta.requests) for delta in deltas)
 
     async def _send_notices(self, finished: list[tuple[str, State]]) -> None:
         await tell(
@@ -439,6 +458,13 @@ class RapWorkflow:
             ),
             attempts=10,
         )
+
+    @property
+    def _is_starting_work(self) -> bool:
+        return self._starting > 0 or (self._requesting > 0 and not self._backend_is_away)
+
+    def _note_backend_away(self) -> None:
+        self._backend_is_away = True
 
     def _all_told(self) -> bool:
         return (
