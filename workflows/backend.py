@@ -196,7 +196,10 @@ class BackendWorkflow:
     async def _write_rows(self) -> None:
         """Make the state known to readers, at most once a second."""
         while True:
-            await workflow.wait_condition(lambda: self._dirty)
+            # Grants leave first: a write takes its time within the workflow task.
+            await workflow.wait_condition(
+                lambda: self._dirty and not self._changed and self._grants.is_empty
+            )
             self._dirty = False
             changes, self._unrecorded = tuple(self._unrecorded.values()), {}
             row = self._state.next_row(_now())
