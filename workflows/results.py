@@ -66,7 +66,7 @@ def conclude(result: AttemptResult, *, requires_db: bool, faults: int) -> Conclu
     """
     outcome = result.outcome
     if result.stopped is StopReason.CANCELLED:
-        return _plain(StatusCode.CANCELLED_BY_USER)
+        return plain(StatusCode.CANCELLED_BY_USER)
     if outcome is not None and outcome.ending is Ending.COMPLETED:
         # Work that was finished before the order arrived is kept; a failure is not, since the
         # order's cause (a database going away, say) may have caused it.
@@ -76,10 +76,10 @@ def conclude(result: AttemptResult, *, requires_db: bool, faults: int) -> Conclu
     if result.stopped is not None:
         return _stopped(result.stopped)
     if outcome is None:
-        return _plain(StatusCode.INTERNAL_ERROR)
+        return plain(StatusCode.INTERNAL_ERROR)
     if outcome.fault is None:
         # Stopped without an order of ours: an administrator of the backend did it.
-        return _plain(StatusCode.KILLED_BY_ADMIN)
+        return plain(StatusCode.KILLED_BY_ADMIN)
     if outcome.fault in TRANSIENT_FAULTS and faults + 1 < MAX_FAULTS:
         return Conclusion(
             code=StatusCode.WAITING_ON_NEW_TASK,
@@ -108,10 +108,10 @@ def _completed(outcome: JobOutcome, *, requires_db: bool) -> Conclusion:
             code=StatusCode.NONZERO_EXIT, message=f"{text}: {reason}" if reason else text
         )
     if outcome.has_unmatched_patterns:
-        return _plain(StatusCode.UNMATCHED_PATTERNS)
+        return plain(StatusCode.UNMATCHED_PATTERNS)
     if outcome.has_level4_excluded_files:
         return Conclusion(code=StatusCode.SUCCEEDED, message=SUCCEEDED_WITH_EXCLUDED_FILES)
-    return _plain(StatusCode.SUCCEEDED)
+    return plain(StatusCode.SUCCEEDED)
 
 
 def _reason(outcome: JobOutcome) -> str | None:
@@ -129,13 +129,14 @@ def _reason(outcome: JobOutcome) -> str | None:
 
 def _stopped(reason: StopReason) -> Conclusion:
     if reason is StopReason.MAINTENANCE:
-        return _plain(StatusCode.WAITING_DB_MAINTENANCE)
+        return plain(StatusCode.WAITING_DB_MAINTENANCE)
     if reason is StopReason.REBOOT:
-        return _plain(StatusCode.WAITING_ON_REBOOT)
+        return plain(StatusCode.WAITING_ON_REBOOT)
     if reason is StopReason.HOST_LOST:
-        return _plain(StatusCode.WAITING_ON_NEW_TASK)
-    return _plain(StatusCode.KILLED_BY_ADMIN)
+        return plain(StatusCode.WAITING_ON_NEW_TASK)
+    return plain(StatusCode.KILLED_BY_ADMIN)
 
 
-def _plain(code: StatusCode) -> Conclusion:
+def plain(code: StatusCode) -> Conclusion:
+    """A code with its usual sentence."""
     return Conclusion(code=code, message=code.message)

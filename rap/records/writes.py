@@ -26,7 +26,8 @@ from rap.rows import (
 def insert_rap(connection: Connection, rap: RapRows) -> None:
     """Add the jobs of a RAP that are not there yet, and end the intent that announced it."""
     if rap.jobs:
-        statement = _insert(connection, job).on_conflict_do_nothing(index_elements=["id"])
+        # Whichever index a simultaneous writer of the same jobs is met at.
+        statement = _insert(connection, job).on_conflict_do_nothing()
         connection.execute(statement, [_new_row(row) for row in rap.jobs])
     connection.execute(
         update(intent).where(intent.c.rap_id == rap.rap_id).values(state=IntentState.ACCEPTED.value)

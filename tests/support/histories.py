@@ -4,6 +4,8 @@ Replay finds a workflow that is not deterministic. The recorded histories of a r
 (``tests/replay/histories``) find a change that would break the workflows running when it arrives.
 """
 
+import json
+import re
 from pathlib import Path
 
 from temporalio.client import Client, WorkflowHistory
@@ -40,5 +42,19 @@ def record(histories: list[WorkflowHistory], folder: Path, scenario: str) -> Non
     for history in histories:
         kind = history.workflow_id.partition("/")[0]
         numbers[kind] = numbers.get(kind, 0) + 1
-        name = f"{scenario}.{kind}.{numbers[kind]}.json"
-        (folder / name).write_text(history.to_json() + "\n")
+        name = f"{re.sub(r'[^a-z0-9]+', '_', scenario.lower())}.{kind}.{numbers[kind]}.json"
+        document = _without_origin(json.loads(history.to_json()))
+        (folder / name).write_text(json.dumps(document) + "\n")
+
+
+def _without_origin(value: object) -> object:
+    """A history without what tells on which machine it came about."""
+    if isinstance(value, dict):
+        return {
+            name: _without_origin(one)
+            for name, one in value.items()
+            if name not in ("identity", "stackTrace", "binaryChecksum")
+        }
+    if isinstance(value, list):
+        return [_without_origin(one) for one in value]
+    return re.sub(r"^\d+@[\w.-]+$", "worker", value) if isinstance(value, str) else value

@@ -91,6 +91,7 @@ class StubProjects:
     def __init__(self) -> None:
         self.projects: dict[str, tuple[ProjectAction, ...]] = {}
         self.gates: dict[str, asyncio.Event] = {}
+        self.at_a_gate = asyncio.Event()
         self.broken: set[str] = set()
         self.real: ProjectActivities | None = None
         self.pins_images = False
@@ -99,6 +100,7 @@ class StubProjects:
     @activity.defn(name=contracts.LOAD_PROJECT.name)
     async def load_project(self, request: CreateRequest) -> ProjectAnswer:
         if request.repo_url in self.gates:
+            self.at_a_gate.set()
             await self.gates[request.repo_url].wait()
         if request.repo_url in self.broken:
             raise ApplicationError("", type="Unforeseen", non_retryable=True)

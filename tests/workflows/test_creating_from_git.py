@@ -142,7 +142,9 @@ async def test_a_repository_that_is_lost_later_does_not_disturb_what_runs(
 async def test_a_create_waits_for_its_turn_while_the_workspace_is_busy(system: RapSystem):
     slow, quick = system.project(action("a")), system.project(action("b"))
     system.projects.gates[slow] = gate = asyncio.Event()
+    system.projects.at_a_gate.clear()
     first = asyncio.create_task(system.create(system.request(slow, "a")))
+    await system.projects.at_a_gate.wait()
     second = asyncio.create_task(system.create(system.request(quick, "b")))
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(second), 0.5)

@@ -1,0 +1,58 @@
+"""Where one job of a RAP stands, as its RAP keeps it."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from temporalio.workflow import ChildWorkflowHandle
+
+from rap.messages import AttemptResult, CancelOrder, SlotGrant
+from rap.models import JobSpec
+from rap.status import WAITING_HEAVY, StatusCode
+from workflows.job import JobWorkflow
+
+
+@dataclass(eq=False)
+class Progress:
+    """One job: its code, its attempt, and what its task waits for."""
+
+    position: int
+    """Place in the RAP, dependencies first."""
+    spec: JobSpec
+    code: StatusCode = StatusCode.CREATED
+    attempt: int = 1
+    faults: int = 0
+    """Attempts that failed for a reason that may pass."""
+    cancelled: CancelOrder | None = None
+    grant: SlotGrant | None = None
+    child: ChildWorkflowHandle[JobWorkflow, AttemptResult] | None = None
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set whenever something happened that the job's task may be waiting for."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has reached its end, though its container may still be winding down."""
+        return self.code.is_final
+
+    def start_over(self, *, after_fault: bool) -> None:
+        """Go on with the next attempt."""
+        self.attempt += 1
+        self.faults += after_fault
+
+    async def wait(self, *, seconds: float | None = None) -> None:
+        """Wait until something happens to the job, or for some time."""
+        self.wake.clear()
+        try:
+            await asyncio.wait_for(self.wake.wait(), seconds)
+        except TimeoutError:
+            return
+
+    def waiting_code(self, because: str = "") -> tuple[StatusCode, str]:
+        """The code and the sentence of a job that waits for a worker (controller.md 9.4)."""
+        code = StatusCode.WAITING_ON_WORKERS
+        message = code.message
+        if self.spec.requires_db:
+            code = StatusCode.WAITING_ON_DB_WORKERS
+            message = code.message
+        elif self.spec.weight > 1:
+            message = WAITING_HEAVY
+        return code, f"{message} ({because})" if because else message
