@@ -195,3 +195,50 @@ def _intent(request) -> Intent:
         commit=request.commit,
         created_at=time.time(),
     )
+
+
+@pytest.mark.spec("controller:62", "rap-api:70")
+async def test_run_all_with_everything_pending_has_nothing_to_do(system: RapSystem):
+    url = system.project(action("a"), action("b", "a"))
+    await system.create(system.request(url, "run_all"))
+    answer = await system.create(system.request(url, "run_all"))
+    assert answer.outcome is CreateOutcome.NOTHING_TO_DO
+    assert answer.details == "All actions have already completed successfully"
+
+
+@pytest.mark.spec("controller:48", "rap-api:73")
+async def test_force_runs_succeeded_dependencies_again(system: RapSystem):
+    url = system.project(action("a"), action("b", "a"))
+    await system.start_backend()
+    async with system.host() as host:
+        first = system.request(url, "b")
+        await system.create(first)
+        await system.has_ended(first)
+        forced = system.request(url, "b", force_run_dependencies=True)
+        assert (await system.create(forced)).count == 2
+        await system.has_ended(forced)
+    assert len(host.runs_of("a")) == 2
+
+
+@pytest.mark.spec("controller:46", "rap-api:74")
+async def test_failed_dependencies_run_again_without_force(system: RapSystem):
+    url = system.project(action("a"), action("b", "a"))
+    await system.start_backend()
+    async with system.host(exits={"a": 1}) as host:
+        first = system.request(url, "b")
+        await system.create(first)
+        await system.has_ended(first)
+        host.exits.clear()
+        second = system.request(url, "b")
+        assert (await system.create(second)).count == 2
+        await system.reaches(second, b=SUCCEEDED)
+        await system.has_ended(second)
+
+
+async def test_a_create_that_takes_longer_than_anybody_waits_creates_nothing(system: RapSystem):
+    url = system.project(action("a"))
+    late = system.request(url, "a", asked_at=time.time() - 30)
+    answer = await system.create(late)
+    assert answer.outcome is CreateOutcome.REFUSED
+    assert answer.details == "The request took too long, and nothing was created. Please try again."
+    assert system.jobs(late) == {}
