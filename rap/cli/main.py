@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from rap.cli.agent import agent_app
 from rap.errors import ConfigurationError, RapError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 records_app = typer.Typer(help="Look after the read model.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
+app.add_typer(agent_app, name="agent")
 
 Data = Annotated[
     Path | None,
