@@ -86,6 +86,9 @@ class Attempt:
         container = await self._own_container()
         if container is None:
             image = await self._prepare()
+            if self._host.notes.is_stopped(self._key):
+                # By an administrator of this host: an order would have ended the preparing.
+                return await self._settle(cancelled=True)
             await self._execute(image)
             container = await self._host.engine.inspect(self._definition.id)
         container = await self._wait(container)
@@ -192,6 +195,7 @@ class Attempt:
             container=container,
             raw_log=self._raw_log if container is not None else None,
             cancelled=cancelled,
+            killed=cancelled and host.notes.is_killed(self._key),
             fault=fault,
             metrics=usage.metrics if usage else None,
             stages=await self._stages(container),

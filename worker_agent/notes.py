@@ -4,6 +4,7 @@
 
     state/jobs/<job id>.json       which attempt uses the job's volume, and since when
     state/stopped/<key>            an order came to stop this attempt
+    state/killed/<key>             an administrator of this host wants it stopped
     state/tokens/<key>             the Temporal task token of a running attempt (secret)
 
 The key is the task id; for a definition that names none, the job id.
@@ -45,8 +46,9 @@ class Notes:
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
         self._stopped = root / "stopped"
+        self._killed = root / "killed"
         self._tokens = root / "tokens"
-        for folder in (self._jobs, self._stopped, self._tokens):
+        for folder in (self._jobs, self._stopped, self._killed, self._tokens):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def owner(self, job_id: str) -> Owner | None:
@@ -72,19 +74,33 @@ class Notes:
         """Note durably that an attempt is to be stopped."""
         _write(self._stopped / component("task id", key), b"")
 
+    def mark_killed(self, key: str) -> None:
+        """Note durably that an administrator of this host stops an attempt, before it is killed.
+
+        A note of its own, since an order of the controller may come as well, and neither may hide
+        the other.
+        """
+        _write(self._killed / component("task id", key), b"")
+
+    def is_killed(self, key: str) -> bool:
+        """Whether an administrator of this host stopped this attempt."""
+        return (self._killed / component("task id", key)).exists()
+
     def is_stopped(self, key: str) -> bool:
-        """Whether an order came to stop this attempt."""
-        return (self._stopped / component("task id", key)).exists()
+        """Whether this attempt is to be stopped, whoever wants it."""
+        return (self._stopped / component("task id", key)).exists() or self.is_killed(key)
 
     def forget_stopped(self, key: str) -> None:
-        """The stopped attempt has been recorded: the note has done its work."""
-        (self._stopped / component("task id", key)).unlink(missing_ok=True)
+        """The stopped attempt has been recorded: the notes have done their work."""
+        for folder in (self._stopped, self._killed):
+            (folder / component("task id", key)).unlink(missing_ok=True)
 
     def forget_old_stopped(self, now: float) -> None:
         """Throw away notes about attempts that never came."""
-        for path in self._stopped.iterdir():
-            if now - path.stat().st_mtime > KEEP_STOPPED:
-                path.unlink(missing_ok=True)
+        for folder in (self._stopped, self._killed):
+            for path in folder.iterdir():
+                if now - path.stat().st_mtime > KEEP_STOPPED:
+                    path.unlink(missing_ok=True)
 
     def keep_token(self, key: str, token: bytes) -> None:
         """Keep the task token of a running attempt; only this user can read it."""

@@ -73,6 +73,9 @@ def conclude(result: AttemptResult, *, requires_db: bool, faults: int) -> Conclu
         completed = _completed(outcome, requires_db=requires_db)
         if completed.code is StatusCode.SUCCEEDED or result.stopped is None:
             return completed
+    if outcome is not None and _killed_on_its_host(outcome):
+        # Also where a requeue was ordered: whoever killed it does not want it to come back.
+        return plain(StatusCode.KILLED_BY_ADMIN)
     if result.stopped is not None:
         return _stopped(result.stopped)
     if outcome is None:
@@ -112,6 +115,11 @@ def _completed(outcome: JobOutcome, *, requires_db: bool) -> Conclusion:
     if outcome.has_level4_excluded_files:
         return Conclusion(code=StatusCode.SUCCEEDED, message=SUCCEEDED_WITH_EXCLUDED_FILES)
     return plain(StatusCode.SUCCEEDED)
+
+
+def _killed_on_its_host(outcome: JobOutcome) -> bool:
+    """Whether an administrator of the backend stopped the attempt (``rap agent kill``)."""
+    return outcome.ending is Ending.CANCELLED and outcome.exit_note is ExitNote.KILLED
 
 
 def _reason(outcome: JobOutcome) -> str | None:

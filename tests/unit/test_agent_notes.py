@@ -35,6 +35,19 @@ def test_a_stop_is_remembered_by_the_next_agent_for_that_attempt_only(tmp_path):
     assert not notes.is_stopped("j-001")
 
 
+def test_who_stops_an_attempt_is_remembered_whichever_comes_first(tmp_path):
+    notes = Notes(tmp_path)
+    notes.mark_killed("j-001")
+    notes.mark_stopped("j-001")
+    notes.mark_stopped("j-002")
+    assert Notes(tmp_path).is_killed("j-001")
+    assert Notes(tmp_path).is_stopped("j-001")
+    assert not Notes(tmp_path).is_killed("j-002")
+    notes.forget_stopped("j-001")
+    assert not notes.is_killed("j-001")
+    assert not notes.is_stopped("j-001")
+
+
 def test_only_old_notes_about_attempts_that_never_came_are_thrown_away(tmp_path):
     notes = Notes(tmp_path)
     notes.mark_stopped("j-001")

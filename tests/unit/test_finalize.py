@@ -548,3 +548,16 @@ async def test_what_cannot_be_deleted_at_level_4_is_logged_and_ignored(backend):
         await backend.finish(backend.job(output_spec={"a.csv": HIGH}), {"a.csv": "x"})
     events = [line["event"] for line in logged if line["log_level"] == "warning"]
     assert events == [f"Could not delete {backend.medium / 'a.csv'}"]
+
+
+async def test_an_attempt_that_an_administrator_killed_says_so_and_keeps_nothing(backend):
+    definition = backend.job()
+    outcome = await backend.finish(definition, {"out.csv": "a\n"}, 137, cancelled=True, killed=True)
+    assert (outcome.ending, outcome.exit_note) == (Ending.CANCELLED, ExitNote.KILLED)
+    record = backend.metadata(definition)
+    assert record["status_message"] == "Job killed by an OpenSAFELY administrator"
+    assert record["cancelled"] is True
+    assert record["outputs"] == {}
+    assert not backend.high.exists()
+    log = (backend.log_dir(definition) / "logs.txt").read_text()
+    assert "status_message: Job killed by an OpenSAFELY administrator" in log

@@ -151,6 +151,18 @@ def test_a_job_killed_on_the_backend_is_killed_by_admin():
     assert ended(None, ending=Ending.CANCELLED).code is StatusCode.KILLED_BY_ADMIN
 
 
+@pytest.mark.parametrize("order", [StopReason.MAINTENANCE, StopReason.REBOOT])
+def test_a_job_killed_on_the_backend_does_not_come_back_after_maintenance_or_a_reboot(order):
+    killed = JobOutcome(task_id="j-001", ending=Ending.CANCELLED, exit_note=ExitNote.KILLED)
+    result = AttemptResult(outcome=killed, stopped=order)
+    conclusion = conclude(result, requires_db=True, faults=0)
+    assert conclusion.code is StatusCode.KILLED_BY_ADMIN
+    assert conclusion.message == "Job killed by an OpenSAFELY administrator"
+    by_its_user = AttemptResult(outcome=killed, stopped=StopReason.CANCELLED)
+    conclusion = conclude(by_its_user, requires_db=True, faults=0)
+    assert conclusion.code is StatusCode.CANCELLED_BY_USER
+
+
 def test_an_attempt_that_ends_without_an_outcome_is_an_internal_error():
     conclusion = conclude(AttemptResult(), requires_db=False, faults=0)
     assert conclusion.code is StatusCode.INTERNAL_ERROR

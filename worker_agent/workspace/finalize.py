@@ -45,6 +45,7 @@ async def finalize(
     container: ContainerFacts | None,
     raw_log: Path | None,
     cancelled: bool = False,
+    killed: bool = False,
     fault: Fault | None = None,
     metrics: Metrics | None = None,
     stages: Mapping[Stage, float],
@@ -62,6 +63,7 @@ async def finalize(
         container: the last inspection; ``None``: it never existed.
         raw_log: what the container wrote, lines with their times; ``None``: no container.
         cancelled: an order ended the attempt.
+        killed: that order came from an administrator of this host.
         fault: why the attempt could not be carried out.
         metrics: what it used of the machine.
         stages: when each stage was entered, seconds since the epoch; FINALIZED is added here.
@@ -87,6 +89,7 @@ async def finalize(
         container=container,
         raw_log=raw_log,
         cancelled=cancelled,
+        killed=killed,
         fault=fault,
         metrics=metrics,
         stages=stages,
@@ -111,6 +114,7 @@ def _finalize(
     container: ContainerFacts | None,
     raw_log: Path | None,
     cancelled: bool,
+    killed: bool,
     fault: Fault | None,
     metrics: Metrics | None,
     stages: Mapping[Stage, float],
@@ -134,6 +138,7 @@ def _finalize(
             matched,
             excluded,
             cancelled=cancelled,
+            killed=killed,
             fault=fault,
             detail=detail,
             metrics=metrics,
@@ -171,6 +176,7 @@ def _record(
     excluded: dict[str, str],
     *,
     cancelled: bool,
+    killed: bool,
     fault: Fault | None,
     detail: str | None,
     metrics: Metrics | None,
@@ -185,13 +191,14 @@ def _record(
         outputs=matched.outputs,
         unmatched_patterns=matched.unmatched_patterns,
         cancelled=cancelled,
+        killed=killed,
         fault=fault,
     )
     outcome = JobOutcome(
         task_id=definition.task_id,
         ending=ending,
         exit_code=container.exit_code if container and ended else None,
-        exit_note=exit_note(container, cancelled=cancelled),
+        exit_note=exit_note(container, cancelled=cancelled, killed=killed),
         memory_limit_bytes=container.memory_limit_bytes if container else None,
         has_unmatched_patterns=bool(matched.unmatched_patterns),
         has_level4_excluded_files=bool(excluded),

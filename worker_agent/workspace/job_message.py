@@ -7,10 +7,12 @@ backend.
 from collections.abc import Collection, Sequence
 
 from rap.egress import ExitNote, Fault
+from rap.status import StatusCode
 from worker_agent.engine.facts import ContainerFacts
 
 KILLED = 137
 CANCELLED = "Job cancelled by system"
+KILLED_BY_ADMIN = StatusCode.KILLED_BY_ADMIN.message
 ERRORED = "Job errored"
 
 
@@ -20,9 +22,12 @@ def status_message(
     outputs: Collection[str] = (),
     unmatched_patterns: Sequence[str] = (),
     cancelled: bool = False,
+    killed: bool = False,
     fault: Fault | None = None,
 ) -> str | None:
     """The first sentence that fits, or ``None``: the exit code says all that is known."""
+    if killed:
+        return KILLED_BY_ADMIN
     if container is None:
         return CANCELLED if cancelled else ERRORED if fault else None
     if container.exit_code == 0 and unmatched_patterns:
@@ -55,8 +60,15 @@ def hint(
     return f"\n  Did you mean to match one of these files instead?\n - {listed}"
 
 
-def exit_note(container: ContainerFacts | None, *, cancelled: bool) -> ExitNote | None:
-    """What is known about an exit beyond its code; may leave the backend."""
+def exit_note(
+    container: ContainerFacts | None, *, cancelled: bool, killed: bool = False
+) -> ExitNote | None:
+    """What is known about an exit beyond its code; may leave the backend.
+
+    Of attempts that were stopped only those have one that an administrator of the host killed.
+    """
+    if killed:
+        return ExitNote.KILLED
     if container is None or cancelled or container.exit_code != KILLED:
         return None
     return ExitNote.OUT_OF_MEMORY if container.oom_killed else ExitNote.KILLED
