@@ -6,8 +6,15 @@ An implementation registers under ``contract.name`` and takes and returns the co
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from rap.egress import Acknowledged, JobOutcome
-from rap.messages import DiscardOrder, TerminateOrder, WorkflowIds
+from rap.egress import Acknowledged, DatabaseStatusAnswer, DataCheckAnswer, JobOutcome
+from rap.messages import (
+    CheckSwitches,
+    DatabaseStatusOrder,
+    DataCheckOrder,
+    DiscardOrder,
+    TerminateOrder,
+    WorkflowIds,
+)
 from rap.models import (
     CreateRequest,
     ImageAnswer,
@@ -38,6 +45,8 @@ RESOLVE_REUSABLE_ACTIONS = Contract("resolve_reusable_actions", ResolveRequest, 
 RESOLVE_IMAGE = Contract("resolve_image", ImageRequest, ImageAnswer)
 FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)
 """Which of the given workflows do not run (any more)."""
+SWITCH_CHECKS = Contract("switch_checks", CheckSwitches, Acknowledged)
+"""Pause and resume the schedules of a backend's database checks."""
 
 # Local activities of the controller: the only writers of the read model.
 RECORD_JOBS = Contract("record_jobs", JobChanges, Acknowledged)
@@ -50,3 +59,7 @@ RUN_JOB = Contract("run_job", JobDefinition, JobOutcome)
 # Agent control queue.
 TERMINATE_JOB = Contract("terminate_job", TerminateOrder, Acknowledged)
 DISCARD_JOB = Contract("discard_job", DiscardOrder, Acknowledged)
+
+# Queue of the backend: any of its agent hosts.
+DATABASE_STATUS = Contract("database_status", DatabaseStatusOrder, DatabaseStatusAnswer)
+DATABASE_DATA_CHECK = Contract("database_data_check", DataCheckOrder, DataCheckAnswer)

@@ -61,6 +61,9 @@ class Fault(StrEnum):
     CONTAINER_REFUSED = "container_refused"
     OUTPUTS_REFUSED = "outputs_refused"
     ENGINE_UNAVAILABLE = "engine_unavailable"
+    CHECK_FAILED = "check_failed"
+    CHECK_OUT_OF_TIME = "check_out_of_time"
+    CHECK_ANSWER_REFUSED = "check_answer_refused"
     UNEXPECTED = "unexpected"
 
 
@@ -120,6 +123,34 @@ class AgentReport(Model):
     room: int = 0
     """How many more jobs the host would take now."""
     jobs: tuple[JobProgress, ...] = ()
+
+
+class DatabaseStatus(StrEnum):
+    """What a ``dbstatus`` check may say (agent.md 12)."""
+
+    MAINTENANCE = "db-maintenance"
+    AVAILABLE = ""
+
+
+class DataCheckStatus(StrEnum):
+    """What a ``dbdatacheck`` check may say (agent.md 12)."""
+
+    OK = "OK"
+    FAILED = "FAILED"
+
+
+class DatabaseStatusAnswer(Model):
+    """The end of a ``dbstatus`` check: what it found, or why it found nothing."""
+
+    status: DatabaseStatus | None = None
+    fault: Fault | None = None
+
+
+class DataCheckAnswer(Model):
+    """The end of a ``dbdatacheck`` check: what it found, or why it found nothing."""
+
+    status: DataCheckStatus | None = None
+    fault: Fault | None = None
 
 
 class Acknowledged(Model):

@@ -114,6 +114,9 @@ FAULT_SENTENCES: dict[Fault, str] = {
         "The outputs of this job could not be kept safely. See job log for details."
     ),
     Fault.ENGINE_UNAVAILABLE: "The container engine of the backend does not answer.",
+    Fault.CHECK_FAILED: "The program of the database check ended with an error.",
+    Fault.CHECK_OUT_OF_TIME: "The program of the database check took too long and was stopped.",
+    Fault.CHECK_ANSWER_REFUSED: "The answer of the database check is none of the allowed ones.",
     Fault.UNEXPECTED: "The tech team can find the cause in the backend's log.",
 }
 

@@ -7,9 +7,17 @@ import base64
 import hashlib
 import re
 import secrets
+from enum import StrEnum
 
 CONTROLLER_QUEUE = "rap-controller"
 CONTAINER_PREFIX = "os-job-"
+
+
+class CheckKind(StrEnum):
+    """The periodic checks of a database (agent.md 12)."""
+
+    STATUS = "dbstatus"
+    DATA = "dbdatacheck"
 
 
 def job_id(rap_id: str, action: str) -> str:
@@ -47,6 +55,11 @@ def job_workflow_id(job: str) -> str:
 def backend_workflow_id(backend: str) -> str:
     """The workflow that owns the worker slots of a backend."""
     return f"backend/{backend}"
+
+
+def check_id(kind: CheckKind, backend: str) -> str:
+    """The schedule of a periodic check; its workflows have this id and the time of each."""
+    return f"{kind}/{backend}"
 
 
 def agent_queue(backend: str) -> str:

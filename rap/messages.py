@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from rap.egress import JobOutcome
-from rap.models import JobDefinition, JobLimits, JobSpec, Model
+from rap.models import DEFAULT_DATABASE, JobDefinition, JobLimits, JobSpec, Model
 from rap.rows import BackendRow, IntentState
 from rap.status import State
 
@@ -250,6 +250,7 @@ class BackendStart(Model):
     row: BackendRow | None = None
     reservations: tuple[Reservation, ...] = ()
     manual_maintenance: bool = False
+    checks_disabled: bool = False
     look_round_s: float = 30.0
     """How often silent agents and vanished RAPs are looked for."""
     longest_history: int = 4000
@@ -262,12 +263,23 @@ class Switch(Model):
     on: bool
     by: str = ""
     why: str = ""
+    disable_checks: bool = False
+    """With database maintenance switched on: no ``dbstatus`` checks until it is switched off or on
+    again without this (controller.md 15.2)."""
 
 
 class DatabaseMode(Model):
     """What a periodic check found out about the database."""
 
     maintenance: bool
+
+
+class CheckSwitches(Model):
+    """Which periodic checks of a backend's database are to run (controller.md 12.3, 12.4)."""
+
+    backend: str
+    status: bool = True
+    data: bool = True
 
 
 class RebootOrder(Model):
@@ -289,6 +301,37 @@ class WorkflowIds(Model):
     """Some workflow ids."""
 
     ids: tuple[str, ...]
+
+
+# --- database checks (agent.md 12) ---
+
+
+class DatabaseCheck(Model):
+    """The argument of a check's workflow, as its schedule gives it."""
+
+    backend: str
+    image: str
+    """Full name with its tag; the digest is looked up for each check."""
+    pins_image: bool = True
+    database_name: str = DEFAULT_DATABASE
+    hes_expected_activity_month: str = ""
+    """YYYYMM; only for the data check."""
+
+
+class DatabaseStatusOrder(Model):
+    """Ask a database whether it is in maintenance."""
+
+    image: str
+    image_sha: str | None = None
+    database_name: str = DEFAULT_DATABASE
+
+
+class DataCheckOrder(Model):
+    """Ask the default database whether its hospital data reach the expected month."""
+
+    image: str
+    image_sha: str | None = None
+    hes_expected_activity_month: str = Field(pattern=r"^[0-9]{6}$")
 
 
 # --- activities of the agent's control queue ---

@@ -143,6 +143,8 @@ class BackendRow(Model):
     maintenance: bool = False
     maintenance_since: float | None = None
     maintenance_type: MaintenanceType | None = None
+    checks_disabled: bool = False
+    """Whether the database is not asked about maintenance, by an operator's wish."""
     max_workers: float = 0
     max_db_workers: float = 0
     hold_up: HoldUp = HoldUp.NONE

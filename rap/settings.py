@@ -79,9 +79,46 @@ class ControllerSettings(CommonSettings):
     level4_max_filesize: int = 16 * 1024 * 1024
     level4_max_csv_rows: int = 5000
     workspace_ehrql_max_join_count: dict[str, Any] = Field(default_factory=dict)
+    maintenance_enabled_backends: CommaList = ("tpp",)
+    """Backends whose database is asked every so often whether it is in maintenance; ``none``."""
+    maintenance_poll_interval: float = Field(default=300, ge=1)
+    """Seconds between these checks."""
+    data_check_enabled_backends: CommaList = ("tpp",)
+    """Backends whose database is asked every so often how far its data reach; ``none``."""
+    data_check_poll_interval: float = Field(default=86400, ge=1)
+    data_check_hes_expected_activity_month: str = Field(
+        default="202304", pattern=r"^[0-9]{4}(0[1-9]|1[0-2])$"
+    )
+    """The month, YYYYMM, that the hospital data are expected to reach."""
     docker_registry_api: str = ""
     """Where image digests are asked for; empty: ``https://`` and the host of ``DOCKER_REGISTRY``;
     ``none``: nowhere, each agent runs what its own engine calls by the tag."""
+
+    @field_validator("maintenance_enabled_backends", "data_check_enabled_backends", mode="before")
+    @classmethod
+    def _split_or_none(cls, value: object) -> object:
+        # A blank value counts as unset, so that "nowhere" needs a word of its own.
+        if isinstance(value, str):
+            names = tuple(item.strip() for item in value.split(",") if item.strip())
+            return () if names == ("none",) else names
+        return value
+
+    @model_validator(mode="after")
+    def _checks_known_backends(self) -> "ControllerSettings":
+        for name in ("maintenance_enabled_backends", "data_check_enabled_backends"):
+            unknown = sorted(set(getattr(self, name)) - set(self.backends))
+            # The default names a backend that a development system need not have.
+            if unknown and name in self.model_fields_set:
+                raise ValueError(
+                    f"{name.upper()} names {', '.join(unknown)}, but BACKENDS only has "
+                    f"{', '.join(self.backends)}; list backends of BACKENDS, or set it to none"
+                )
+        return self
+
+    @property
+    def database_check_image(self) -> str:
+        """The image of the database checks (controller.md 12.3)."""
+        return f"{self.docker_registry}/tpp-database-utils:latest"
 
     @property
     def registry_api(self) -> str | None:
