@@ -1,0 +1,183 @@
+"""What the agent asks of Docker about containers."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import docker
+import docker.errors
+import requests
+
+from rap.egress import Fault
+from rap.errors import JobFault, PermanentFault, TransientFault
+from rap.ids import CONTAINER_PREFIX, container_name
+from worker_agent.engine.container import JOB_LABEL
+from worker_agent.engine.facts import ContainerFacts, UsageReading
+from worker_agent.engine.inspection import container_facts, usage_reading
+from worker_agent.engine.lanes import BROKEN, Lanes, LongPollEnded, call, disk_full
+
+LOG_LINES = 100_000
+
+
+class ContainerCalls:
+    """Containers: looked at, started, waited for, measured, killed, removed."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    async def inspect(self, job_id: str) -> ContainerFacts | None:
+        """The container of a job as it is now; ``None`` if there is none."""
+        name = container_name(job_id)
+
+        def inspect(client: docker.APIClient) -> dict[str, Any] | None:
+            try:
+                answer: dict[str, Any] = client.inspect_container(name)
+            except docker.errors.NotFound:
+                return None
+            return answer
+
+        document = await call(self._lanes.quick, inspect, f"inspecting container {name}")
+        return None if document is None else container_facts(document)
+
+    async def job_ids(self) -> list[str]:
+        """The jobs that have a container here, running or not, of whichever agent."""
+
+        def listing(client: docker.APIClient) -> list[dict[str, Any]]:
+            answer: list[dict[str, Any]] = client.containers(all=True, filters={"label": JOB_LABEL})
+            return answer
+
+        found = await call(self._lanes.quick, listing, "listing containers")
+        names = [name.removeprefix("/") for each in found for name in each["Names"]]
+        return [n.removeprefix(CONTAINER_PREFIX) for n in names if n.startswith(CONTAINER_PREFIX)]
+
+    async def start(self, job_id: str, config: dict[str, Any]) -> None:
+        """Create and start the container of a job; a container of that name already there is it.
+
+        A container that was created but cannot be started is removed again: kept, it would look
+        like a job that had run and failed.
+
+        Raises:
+            PermanentFault: IMAGE_UNAVAILABLE, or CONTAINER_REFUSED for a configuration that the
+                engine will never accept.
+            TransientFault: CONTAINER_REFUSED, DISK_FULL.
+        """
+        name = container_name(job_id)
+
+        def start(client: docker.APIClient) -> None:
+            try:
+                created = client.create_container_from_config(config, name)  # type: ignore[no-untyped-call]
+            except docker.errors.APIError as error:
+                if error.status_code == requests.codes.conflict:
+                    return
+                raise _refusal(error) from error
+            try:
+                client.start(created["Id"])
+            except docker.errors.APIError as error:
+                client.remove_container(created["Id"], v=True, force=True)
+                raise disk_full(error) or TransientFault(
+                    Fault.CONTAINER_REFUSED,
+                    f"container {name} was created but not started: {error}",
+                ) from error
+
+        await call(self._lanes.work, start, f"starting container {name}", finish=True)
+
+    async def wait(self, job_id: str) -> ContainerFacts | None:
+        """Wait until the container of a job runs no more, for days if need be.
+
+        Returns:
+            The ended container; ``None`` if it is gone.
+        """
+        name = container_name(job_id)
+
+        def poll(client: docker.APIClient) -> None:
+            try:
+                client.wait(name)
+            except docker.errors.NotFound:
+                return
+            except (docker.errors.APIError, *BROKEN) as error:
+                raise LongPollEnded from error
+
+        while True:
+            broken = False
+            try:
+                await call(self._lanes.waits, poll, f"waiting for container {name}", limited=False)
+            except LongPollEnded:
+                broken = True
+            # Raises when the engine is away, so a broken wait never spins against a dead engine.
+            facts = await self.inspect(job_id)
+            if facts is None or not facts.running:
+                return facts
+            if broken:
+                await asyncio.sleep(0.5)
+
+    async def kill(self, container: str) -> None:
+        """Kill a container (SIGKILL), by id or name; one that is gone or ended is fine."""
+
+        def kill(client: docker.APIClient) -> None:
+            try:
+                client.kill(container)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if error.status_code != requests.codes.conflict:  # conflict: it is not running
+                    raise
+
+        await call(self._lanes.quick, kill, f"killing container {container}", finish=True)
+
+    async def remove(self, container: str) -> None:
+        """Remove a container, running or not, with its anonymous volumes; a missing one is fine."""
+
+        def remove(client: docker.APIClient) -> None:
+            try:
+                client.remove_container(container, v=True, force=True)
+            except docker.errors.NotFound:
+                return
+            except docker.errors.APIError as error:
+                if error.status_code != requests.codes.conflict:
+                    raise
+                # Somebody else's removal is under way: its end is ours.
+                try:
+                    client.wait(container, condition="removed")
+                except docker.errors.NotFound:
+                    return
+
+        await call(self._lanes.work, remove, f"removing container {container}", finish=True)
+
+    async def logs(self, container: str, into: Path) -> None:
+        """Write the last 100,000 lines of a container's output, with timestamps, to a file."""
+
+        def copy(client: docker.APIClient) -> None:
+            chunks = client.logs(
+                container, stdout=True, stderr=True, timestamps=True, stream=True, follow=False,
+                tail=LOG_LINES,
+            )  # fmt: skip
+            with into.open("wb") as file:
+                into.chmod(0o600)
+                for chunk in chunks:
+                    file.write(chunk)
+
+        await call(self._lanes.work, copy, f"reading the log of container {container}", finish=True)
+
+    async def usage(self, container: str) -> UsageReading | None:
+        """What a running container has used so far; ``None`` if it runs no more."""
+
+        def stats(client: docker.APIClient) -> dict[str, Any] | None:
+            try:
+                answer: dict[str, Any] = client.stats(container, stream=False, one_shot=True)
+            except docker.errors.NotFound:
+                return None
+            return answer
+
+        document = await call(self._lanes.stats, stats, f"measuring container {container}")
+        return None if document is None else usage_reading(document)
+
+
+def _refusal(error: docker.errors.APIError) -> JobFault:
+    """Why the engine would not create a container (agent.md 8.5)."""
+    if error.status_code == requests.codes.not_found:
+        return PermanentFault(Fault.IMAGE_UNAVAILABLE, f"the image is not on this host: {error}")
+    if error.is_client_error():
+        return PermanentFault(Fault.CONTAINER_REFUSED, f"docker refused the container: {error}")
+    return disk_full(error) or TransientFault(
+        Fault.CONTAINER_REFUSED, f"docker could not create the container: {error}"
+    )
