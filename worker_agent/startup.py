@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from rap.errors import JobFault, TransientFault
+from worker_agent.database_checks import DatabaseChecks
 from worker_agent.egress_guard import AgentRestart
 from worker_agent.host import Host
 from worker_agent.workspace.cleanup import remove_volume
@@ -84,10 +85,19 @@ async def remove_orphans(host: Host) -> None:
             log.warning(f"left alone: {fault}", id=job_id)
 
 
+async def remove_checks(host: Host) -> None:
+    """Remove the containers of database checks that were broken off."""
+    try:
+        await DatabaseChecks(host).remove_left_overs()
+    except JobFault as fault:
+        log.warning(f"containers of database checks may be left over: {fault}")
+
+
 async def settle_the_past(host: Host, client: Client) -> None:
     """Everything about the agent's predecessor."""
     host.notes.forget_old_stopped(time.time())
     await remove_orphans(host)
+    await remove_checks(host)
     await hand_back_tokens(host, client)
 
 

@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from activities.agent.control import Control
+from activities.agent.database import Database
 from activities.agent.run_job import RunJob
 from rap import ids
 from rap.settings import AgentSettings
@@ -28,6 +29,8 @@ GRACE = timedelta(seconds=5)
 STOP_LIMIT = 7.0
 """Seconds from the signal to the end, whatever still hangs: services are killed after ten."""
 HELPER_PAUSE = 5.0
+AT_ONCE = 2
+"""Database checks that a host makes at the same time: one of each kind."""
 CANCEL_THROTTLE = timedelta(seconds=2)
 
 
@@ -36,10 +39,12 @@ def identity(backend: str) -> str:
     return f"rap-agent-{backend}"
 
 
-def workers(host: Host, client: Client) -> tuple[Worker, Worker]:
-    """The workers of a host: one for its jobs, one for the orders that must not wait for them."""
+def workers(host: Host, client: Client) -> tuple[Worker, ...]:
+    """The workers of a host: for its jobs, for the orders that must not wait for them, and for
+    what any host of the backend can do.
+    """
     backend, name = host.settings.backend, host.settings.agent_host
-    control = Control(host)
+    control, database = Control(host), Database(host)
     return (
         Worker(
             client,
@@ -55,6 +60,15 @@ def workers(host: Host, client: Client) -> tuple[Worker, Worker]:
             task_queue=ids.control_queue(backend, name),
             activities=[control.terminate_job, control.discard_job],
             interceptors=[EgressGuard()],
+            graceful_shutdown_timeout=GRACE,
+        ),
+        Worker(
+            client,
+            task_queue=ids.agent_queue(backend),
+            activities=[database.database_status, database.database_data_check],
+            interceptors=[EgressGuard()],
+            max_concurrent_activities=AT_ONCE,
+            max_heartbeat_throttle_interval=CANCEL_THROTTLE,
             graceful_shutdown_timeout=GRACE,
         ),
     )
@@ -84,16 +98,16 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
         reporter = Reporter(host, client)
         host.jobs.on_change = reporter.changed
         sampler = Sampler(host.engine, host.jobs, host.usage, settings.stats_poll_interval)
-        jobs, orders = workers(host, client)
+        own = workers(host, client)
         async with asyncio.TaskGroup() as group:
-            serving = [group.create_task(each.run()) for each in (jobs, orders)]
+            serving = [group.create_task(each.run()) for each in own]
             helping = [group.create_task(_always(each.run)) for each in (reporter, sampler)]
             # Operators' tools wait for this very line.
             log.info("agent.main loop started")
             await stop.wait()
             for helper in helping:
                 helper.cancel()
-            await asyncio.gather(*(each.shutdown() for each in (jobs, orders)))
+            await asyncio.gather(*(each.shutdown() for each in own))
             await asyncio.gather(*serving)
 
 

@@ -4,13 +4,13 @@ How calls are kept apart is told in :mod:`~worker_agent.engine.lanes`; what can 
 modules of containers, images and networks.
 """
 
-from worker_agent.engine.container_calls import ContainerCalls
+from worker_agent.engine.check_calls import CheckCalls
 from worker_agent.engine.image_calls import ImageCalls
 from worker_agent.engine.lanes import INSPECT_LIMIT, Lanes, call
 from worker_agent.engine.network_calls import NetworkCalls
 
 
-class Engine(ContainerCalls, ImageCalls, NetworkCalls):
+class Engine(CheckCalls, ImageCalls, NetworkCalls):
     """What the agent asks of Docker. Every error is a :class:`~rap.errors.JobFault`.
 
     Args:

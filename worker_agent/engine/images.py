@@ -1,12 +1,12 @@
 """Making sure that the image of a job is on the host (agent.md 7.2)."""
 
 import asyncio
+from typing import Protocol
 
 import structlog
 
 from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
-from rap.models import JobDefinition
 from rap.settings import AgentSettings
 from worker_agent.engine.docker import Engine
 from worker_agent.engine.inspection import nanoseconds
@@ -17,8 +17,22 @@ ATTEMPTS = 3
 RETRY_PAUSE = 1.0
 
 
-async def ensure_image(engine: Engine, definition: JobDefinition, settings: AgentSettings) -> str:
-    """Make sure that the image of a job is on this host.
+class Pinned(Protocol):
+    """Whatever names an image, such as the definition of a job or the order of a check."""
+
+    @property
+    def image(self) -> str:
+        """Full name with its tag."""
+        ...
+
+    @property
+    def image_sha(self) -> str | None:
+        """The digest that is wanted; ``None`` for whatever the tag stands for."""
+        ...
+
+
+async def ensure_image(engine: Engine, wanted: Pinned, settings: AgentSettings) -> str:
+    """Make sure that an image is on this host.
 
     A pinned image is wanted by its digest: it is pulled through the registry proxy unless it is
     here. Without a digest the local image of that name is taken as it is, and only if there is none
@@ -31,7 +45,7 @@ async def ensure_image(engine: Engine, definition: JobDefinition, settings: Agen
         PermanentFault: IMAGE_UNAVAILABLE, not one of the allowed registry, or unknown to it.
         TransientFault: IMAGE_PULL_FAILED, DISK_FULL, ENGINE_UNAVAILABLE.
     """
-    image, digest = definition.image, definition.image_sha
+    image, digest = wanted.image, wanted.image_sha
     prefix = f"{settings.docker_registry}/"
     if not image.startswith(prefix):
         raise PermanentFault(
