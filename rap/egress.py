@@ -88,6 +88,10 @@ class JobOutcome(Model):
     exit_code: int | None = None
     exit_note: ExitNote | None = None
     memory_limit_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    """The most that the container used at once, with its page cache; ``None``: not known."""
+    run_time_limit_s: float | None = None
+    """Set if the program was stopped because it ran longer than this."""
     has_unmatched_patterns: bool = False
     has_level4_excluded_files: bool = False
     fault: Fault | None = None

@@ -97,11 +97,7 @@ class ControllerSettings(CommonSettings):
     @field_validator("maintenance_enabled_backends", "data_check_enabled_backends", mode="before")
     @classmethod
     def _split_or_none(cls, value: object) -> object:
-        # A blank value counts as unset, so that "nowhere" needs a word of its own.
-        if isinstance(value, str):
-            names = tuple(item.strip() for item in value.split(",") if item.strip())
-            return () if names == ("none",) else names
-        return value
+        return _names_or_none(value)
 
     @model_validator(mode="after")
     def _checks_known_backends(self) -> "ControllerSettings":
@@ -165,8 +161,22 @@ class AgentSettings(CommonSettings):
     image_pull_timeout: int = 1200
     database_access_network: str = "jobrunner-db"
     using_dummy_data_backend: bool = False
+    container_pids_limit: int = Field(default=2048, ge=16)
+    """Processes and threads that one job may have at a time."""
+    read_only_images: CommaList = ("ehrql", "sqlrunner")
+    """Images whose jobs cannot write to the image's own file system; ``*``: all, ``-name``: not
+    this one, ``none``. Their ``/tmp`` is memory of the job."""
+    job_run_time_limit: float = Field(default=0, ge=0)
+    """Seconds that a job's program may run; 0: as long as it likes."""
+    cgroup_root: Path = Path("/sys/fs/cgroup")
+    """Where the host's cgroups are to be seen, for an agent that is itself in a container."""
     stats_poll_interval: float = 10.0
     report_interval: float = 30.0
+
+    @field_validator("read_only_images", mode="before")
+    @classmethod
+    def _split_images(cls, value: object) -> object:
+        return _names_or_none(value)
 
     @field_validator("using_dummy_data_backend", mode="before")
     @classmethod
@@ -241,6 +251,14 @@ def load(kind: type[Settings]) -> Settings:
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {text}" if name else text)
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def _names_or_none(value: object) -> object:
+    # A blank value counts as unset, so that "nowhere" needs a word of its own.
+    if isinstance(value, str):
+        names = tuple(item.strip() for item in value.split(",") if item.strip())
+        return () if names == ("none",) else names
+    return value
 
 
 def _number(env: Mapping[str, str], name: str, default: float) -> float:

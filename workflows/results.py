@@ -5,6 +5,7 @@ Pure.
 
 from rap.egress import Ending, ExitNote, Fault, JobOutcome
 from rap.errors import FAULT_SENTENCES, TRANSIENT_FAULTS
+from rap.exit_notes import exit_sentence
 from rap.messages import AttemptResult, StopReason
 from rap.models import Model
 from rap.status import SUCCEEDED_WITH_EXCLUDED_FILES, StatusCode
@@ -124,15 +125,13 @@ def _killed_on_its_host(outcome: JobOutcome) -> bool:
 
 def _reason(outcome: JobOutcome) -> str | None:
     """What the agent knows about a non-zero exit (controller.md 11.2)."""
-    if outcome.exit_note is ExitNote.OUT_OF_MEMORY:
-        if not outcome.memory_limit_bytes:
-            return "Job ran out of memory"
-        return f"Job ran out of memory (limit was {outcome.memory_limit_bytes / 1024**3:.2f}GB)"
-    if outcome.exit_note is ExitNote.KILLED:
-        return "Job killed by OpenSAFELY admin or memory limits"
-    if outcome.exit_note is ExitNote.OUT_OF_TIME:
-        return "Job ran longer than this backend allows"
-    return None
+    if outcome.exit_note is None:
+        return None
+    return exit_sentence(
+        outcome.exit_note,
+        memory_limit_bytes=outcome.memory_limit_bytes,
+        run_time_limit_s=outcome.run_time_limit_s,
+    )
 
 
 def _stopped(reason: StopReason) -> Conclusion:

@@ -1,12 +1,13 @@
 """How a job becomes a container: the one place that says what job code may and may not do.
 
 Pure: a job definition and settings in, the engine's own "create container" document out
-(agent.md 8). What is not set here is left to the image: entrypoint and working directory.
+(agent.md 8). What is not set here is left to the image: entrypoint and working directory. Why each
+limit is what it is, is told in docs/explanation/containers.md.
 """
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ JOB_LABEL = "job-runner"
 BLOCKED_DNS = "192.0.2.0"
 """An address reserved for documentation: name resolution in a database job leads nowhere."""
 
+_SMALL_TMPFS = 64 * 2**20
+_TMPFS_WITHOUT_LIMIT = 2**30
 _LOG_OPTIONS = {"max-file": "200", "max-size": "20m", "compress": "true"}
 _MEMORY = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
@@ -69,6 +72,22 @@ def memory_bytes(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
+def image_name(image: str) -> str:
+    """What users call an image: ``ehrql`` for ``ghcr.io/opensafely-core/ehrql:v1``."""
+    return image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+
+
+def has_read_only_root(image: str, listed: Collection[str]) -> bool:
+    """Whether the programs of an image can do without writing to its own file system.
+
+    Args:
+        image: its full name.
+        listed: names of images; ``*`` stands for all, and ``-name`` takes one out.
+    """
+    name = image_name(image)
+    return f"-{name}" not in listed and (name in listed or "*" in listed)
+
+
 def container_config(
     definition: JobDefinition,
     settings: AgentSettings,
@@ -82,7 +101,7 @@ def container_config(
 
     Args:
         definition: the job.
-        settings: network, user and group.
+        settings: network, user, group and limits.
         image: reference or id of an image that the engine already holds; it is never pulled.
         mount_source: the job's volume, as the engine's host sees it.
         secrets: variables that win over those of the definition.
@@ -94,6 +113,7 @@ def container_config(
         "NetworkMode": "none",
         "CapDrop": ["ALL"],
         "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": settings.container_pids_limit,
         "LogConfig": {"Type": "local", "Config": dict(_LOG_OPTIONS)},
         "Mounts": [{"Type": "bind", "Source": str(mount_source), "Target": "/workspace"}],
     }
@@ -101,6 +121,11 @@ def container_config(
         host["NanoCpus"] = round(definition.cpu_count * 1_000_000_000)
     if definition.memory_limit is not None:
         host["Memory"] = memory_bytes(definition.memory_limit)
+        # The engine would add as much swap again: a job would slow the host down before it ends.
+        host["MemorySwap"] = host["Memory"]
+    if has_read_only_root(definition.image, settings.read_only_images):
+        host["ReadonlyRootfs"] = True
+        host["Tmpfs"] = _tmpfs(host.get("Memory"))
     if uses_database(definition, settings):
         host["NetworkMode"] = settings.database_access_network
         host["Dns"] = [BLOCKED_DNS]
@@ -120,3 +145,15 @@ def container_config(
         },
         "HostConfig": host,
     }
+
+
+def _tmpfs(memory: int | None) -> dict[str, str]:
+    """Where a program may write beside ``/workspace`` when the rest is read-only.
+
+    What lies there is memory of the container: so that a full ``/tmp`` is an error which the
+    program sees and not its end, it gets half of the job's memory at most. Programs may be run from
+    there, since R compiles and loads code in its temporary folder.
+    """
+    large = memory // 2 if memory else _TMPFS_WITHOUT_LIMIT
+    sizes = {"/tmp": large, "/var/tmp": min(large, _SMALL_TMPFS), "/run": min(large, _SMALL_TMPFS)}  # noqa: S108
+    return {path: f"rw,exec,nosuid,nodev,mode=1777,size={size}" for path, size in sizes.items()}

@@ -17,12 +17,19 @@ class ContainerFacts(Model):
     """False for a container that was created but whose start failed."""
     exit_code: int | None = None
     oom_killed: bool = False
+    """The kernel killed a process of the container for lack of memory, its main one or another."""
+    killed: bool = False
+    """Somebody had the engine kill the container."""
+    run_time_limit_s: float | None = None
+    """The agent stopped the container because it ran longer than this."""
     started_at_ns: int | None = None
     finished_at_ns: int | None = None
     image_id: str | None = None
     """Config digest of the image, ``sha256:…``."""
     image_labels: dict[str, str] = Field(default_factory=dict)
     memory_limit_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    """The most that the container used at once, if that was seen."""
     task_id: str = ""
     """The attempt that the container was started for; empty when it does not say."""
     inspection: dict[str, Any] = Field(default_factory=dict, repr=False)

@@ -7,6 +7,7 @@ backend.
 from collections.abc import Collection, Sequence
 
 from rap.egress import ExitNote, Fault
+from rap.exit_notes import exit_sentence
 from rap.status import StatusCode
 from worker_agent.engine.facts import ContainerFacts
 
@@ -34,15 +35,16 @@ def status_message(
         return f"\n  No outputs found matching patterns:\n - {_listed(unmatched_patterns)}"
     if container.exit_code == 0 and outputs:
         return "Completed successfully"
-    if container.exit_code != KILLED:
-        return None
     if cancelled:
-        return CANCELLED
-    if container.oom_killed:
-        limit = container.memory_limit_bytes or 0
-        known = f" (limit was {limit / 1024**3:.2f}GB)" if limit > 0 else ""
-        return f"Job ran out of memory{known}"
-    return "Job killed by OpenSAFELY admin or memory limits"
+        return CANCELLED if container.exit_code == KILLED else None
+    note = exit_note(container, cancelled=False)
+    if note is None:
+        return None
+    return exit_sentence(
+        note,
+        memory_limit_bytes=container.memory_limit_bytes,
+        run_time_limit_s=container.run_time_limit_s,
+    )
 
 
 def hint(
@@ -66,12 +68,19 @@ def exit_note(
     """What is known about an exit beyond its code; may leave the backend.
 
     Of attempts that were stopped only those have one that an administrator of the host killed.
+    A program that went on after one of its processes ran out of memory, and succeeded, has
+    succeeded. If it failed, that is the reason, unless somebody killed it afterwards.
     """
     if killed:
         return ExitNote.KILLED
-    if container is None or cancelled or container.exit_code != KILLED:
+    if container is None or cancelled or not container.exit_code:
         return None
-    return ExitNote.OUT_OF_MEMORY if container.oom_killed else ExitNote.KILLED
+    was_killed = container.exit_code == KILLED
+    if was_killed and container.run_time_limit_s is not None:
+        return ExitNote.OUT_OF_TIME
+    if container.oom_killed and not (was_killed and container.killed):
+        return ExitNote.OUT_OF_MEMORY
+    return ExitNote.KILLED if was_killed else None
 
 
 def _listed(names: Sequence[str]) -> str:
