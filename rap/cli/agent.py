@@ -7,6 +7,9 @@ command's work is in a module of its own, imported when it is called.
 Exit status: 0 done, 1 failed or refused, 2 usage or configuration, 130 Ctrl-C.
 """
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 agent_app = typer.Typer(
@@ -15,3 +18,38 @@ agent_app = typer.Typer(
 )
 manifest_app = typer.Typer(help="Look after what output checkers are shown.", no_args_is_help=True)
 agent_app.add_typer(manifest_app, name="manifest")
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of `rap dev`, in development. Default: var/dev, if there is one; on a "
+        "backend the agent's own variables say where everything is.",
+        show_default=False,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document; other text goes to stderr.")
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+
+@agent_app.command(epilog="Example: rap agent kill k3v7 --yes")
+def kill(
+    *,
+    jobs: Annotated[
+        list[str],
+        typer.Argument(metavar="JOB", help="Ids of running jobs, or parts of them."),
+    ],
+    yes: Yes = False,
+    data: Data = None,
+) -> None:
+    """Kill the containers of jobs; the jobs end as killed by an administrator.
+
+    Their logs are filed, their outputs are not. What is named only in part is asked about first.
+    It works while the agent is down, too: readers see it once the agent is back.
+    """
+    from rap.cli import agent_kill as story
+
+    raise typer.Exit(story.command(jobs, yes=yes, data=data))
