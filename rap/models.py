@@ -222,3 +222,7 @@ class JobDefinition(Model):
     level4_file_types: tuple[str, ...] = (".csv",)
     user: str | None = None
     backend: str = ""
+    project: str = ""
+    orgs: tuple[str, ...] = ()
+    trace_context: dict[str, str] = Field(default_factory=dict)
+    """Root of the job's trace, a W3C carrier."""

@@ -51,6 +51,8 @@ class JobRow(Model):
     weight: float = 1.0
     created_at: int
     trace_context: dict[str, str] = Field(default_factory=dict)
+    trace_attributes: dict[str, str] = Field(default_factory=dict)
+    """What only its spans tell, beside what readers see (controller.md 16.2)."""
 
 
 class JobChange(Model):
@@ -68,6 +70,9 @@ class JobChange(Model):
     completed_at: float | None = None
     """Only where it differs from ``at``: for a cancelled job the time of the cancel call."""
     metrics: Metrics | None = None
+    exit_code: int | None = None
+    """Of the attempt that this change ends; for its spans, as the next."""
+    image_id: str | None = None
 
 
 class RapRows(Model):

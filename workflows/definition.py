@@ -62,6 +62,9 @@ def job_definition(
         level4_max_csv_rows=limits.level4_max_csv_rows,
         level4_file_types=limits.level4_file_types,
         user=spec.user,
+        project=spec.project,
+        orgs=spec.orgs,
+        trace_context=spec.trace_context,
         backend=spec.backend,
     )
 

@@ -333,7 +333,9 @@ class RapWorkflow:
                 message=message,
                 at=_now(),
                 completed_at=completed_at,
-                metrics=result.outcome.metrics if result and result.outcome else None,
+                metrics=outcome.metrics if outcome else None,
+                exit_code=outcome.exit_code if outcome else None,
+                image_id=outcome.image_id if outcome else None,
             )
         )
 
@@ -341,6 +343,7 @@ class RapWorkflow:
         self._states[job_id] = state
         for dependant in self._dependants.get(job_id, ()):
             dependant.wake.set()
+        outcome = result.outcome if result else None
 
 
 def _now() -> float:

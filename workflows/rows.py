@@ -25,7 +25,19 @@ def rap_rows(rap_id: str, jobs: tuple[JobSpec, ...]) -> RapRows:
                 weight=spec.weight,
                 created_at=spec.created_at,
                 trace_context=spec.trace_context,
+                trace_attributes=_trace_attributes(spec),
             )
             for position, spec in enumerate(jobs)
         ),
     )
+
+
+def _trace_attributes(spec: JobSpec) -> dict[str, str]:
+    """What the spans of a job tell beside its row (controller.md 16.2)."""
+    attributes = {"job.orgs": ",".join(spec.orgs)}
+    if spec.action_repo_url:
+        attributes["job.reusable_action"] = f"{spec.action_repo_url}:{spec.action_commit}"
+    for key, value in spec.analysis_scope.items():
+        values = value if isinstance(value, list | tuple) else (value,)
+        attributes[f"job.analysis_scope.{key}"] = ",".join(map(str, values))
+    return attributes

@@ -5,6 +5,6 @@ activities, the API announces its creates in it, everybody reads it; no decision
 """
 
 from rap.records.store import Records, UnknownJob
-from rap.records.tables import StoredJob
+from rap.records.tables import Move, StoredJob, TracedJob
 
-__all__ = ["Records", "StoredJob", "UnknownJob"]
+__all__ = ["Move", "Records", "StoredJob", "TracedJob", "UnknownJob"]

@@ -7,8 +7,10 @@ from sqlalchemy import Connection, case, func, select
 from rap.records.tables import (
     JOB_COLUMNS,
     StoredJob,
+    TracedJob,
     among,
     backend,
+    decode,
     intent,
     job,
     stored_job,
@@ -50,6 +52,19 @@ def latest_raps(connection: Connection, backends: Collection[str], limit: int | 
         .limit(limit)
     )
     return list(connection.scalars(statement))
+
+
+def unfinished(connection: Connection) -> list[TracedJob]:
+    """See :meth:`rap.records.Records.unfinished`."""
+    statement = (
+        select(*JOB_COLUMNS, job.c.trace_attributes)
+        .where(job.c.completed_at.is_(None))
+        .order_by(job.c.backend, job.c.created_at, job.c.id)
+    )
+    return [
+        TracedJob(stored_job(columns), decode(traced))
+        for *columns, traced in connection.execute(statement)
+    ]
 
 
 def intents(connection: Connection, rap_ids: Collection[str]) -> dict[str, Intent]:

@@ -13,7 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from rap.errors import RapError, Unavailable
 from rap.records import reads, writes
-from rap.records.tables import StoredJob
+from rap.records.tables import Move, StoredJob, TracedJob
 from rap.rows import BackendRow, BackendUpdate, Intent, IntentSettlement, JobChanges
 
 _BUSY_SECONDS = 10
@@ -55,8 +55,11 @@ class Records:
 
     # --- writes ---
 
-    def record_jobs(self, changes: JobChanges) -> None:
+    def record_jobs(self, changes: JobChanges) -> tuple[Move, ...]:
         """Write the jobs and changes of one workflow task (controller.md 4).
+
+        Returns:
+            The changes of status code that were written now, and never were before.
 
         Raises:
             UnknownJob: a change names a job that was never created here; trying again helps if
@@ -65,19 +68,24 @@ class Records:
         with self._writing() as connection:
             if changes.created:
                 writes.insert_rap(connection, changes.created)
-            unknown = writes.change_jobs(connection, changes.changes)
+            moves, unknown = writes.change_jobs(connection, changes.changes)
             if unknown:
                 raise UnknownJob(f"The read model has no job {', '.join(sorted(unknown))}.")
+        return moves
 
-    def record_backend(self, change: BackendUpdate) -> None:
+    def record_backend(self, change: BackendUpdate) -> tuple[Move, ...]:
         """Write a backend's row and the stages its agents reported.
 
         Jobs that the read model does not know are passed over: an agent may report one whose
         records were lost.
+
+        Returns:
+            As :meth:`record_jobs`.
         """
         with self._writing() as connection:
             writes.write_backend(connection, change.row)
-            writes.change_jobs(connection, change.changes)
+            moves, _ = writes.change_jobs(connection, change.changes)
+        return moves
 
     def announce(self, intent: Intent) -> Intent:
         """Note that a create is about to be sent, before it is.
@@ -117,6 +125,11 @@ class Records:
             return []
         with self._reading() as connection:
             return reads.latest_raps(connection, backends, limit)
+
+    def unfinished(self) -> list[TracedJob]:
+        """The jobs of all backends that are not over."""
+        with self._reading() as connection:
+            return reads.unfinished(connection)
 
     def intents(self, rap_ids: Collection[str]) -> dict[str, Intent]:
         """The intents that announced these RAPs."""

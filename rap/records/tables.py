@@ -70,7 +70,14 @@ job = Table(
     Column("completed_at", BigInteger),
     Column("trace_context", Text, nullable=False),
     Column("metrics", Text, nullable=False),
+    Column("trace_attributes", Text, nullable=False, server_default="{}"),
     Index("job_by_rap", "rap_id", "position", unique=True),
+)
+Index(
+    "job_unfinished",
+    job.c.backend,
+    sqlite_where=job.c.completed_at.is_(None),
+    postgresql_where=job.c.completed_at.is_(None),
 )
 
 backend = Table(
@@ -113,6 +120,23 @@ class StoredJob(NamedTuple):
     completed_at: int | None
     trace_context: dict[str, str]
     metrics: dict[str, float]
+
+
+class TracedJob(NamedTuple):
+    """A job, with what its spans tell beside its row."""
+
+    job: StoredJob
+    trace_attributes: dict[str, str]
+
+
+class Move(NamedTuple):
+    """A change of a job's status code that was written now, and never before."""
+
+    before: StoredJob
+    after: StoredJob
+    trace_attributes: dict[str, str]
+    exit_code: int | None = None
+    image_id: str | None = None
 
 
 JOB_COLUMNS = tuple(job.c[name] for name in StoredJob._fields)

@@ -5,12 +5,23 @@ backends: a counter), and only a later one replaces what is there.
 """
 
 from collections.abc import Collection, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, bindparam, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from rap.records.tables import JOB_COLUMNS, among, backend, encode, intent, job, stored_job
+from rap.records.tables import (
+    JOB_COLUMNS,
+    Move,
+    StoredJob,
+    among,
+    backend,
+    decode,
+    encode,
+    intent,
+    job,
+    stored_job,
+)
 from rap.records.transitions import Life, advance, born
 from rap.rows import (
     BackendRow,
@@ -34,37 +45,61 @@ def insert_rap(connection: Connection, rap: RapRows) -> None:
     )
 
 
-def change_jobs(connection: Connection, changes: Collection[JobChange]) -> frozenset[str]:
-    """Apply changes in their order.
+class Changed(NamedTuple):
+    """What became of some changes."""
 
-    Returns:
-        The ids of jobs that are not in the read model; their changes had no effect.
-    """
+    moves: tuple[Move, ...] = ()
+    """The changes of status code, in their order; those that came late or again are not among
+    them."""
+    unknown: frozenset[str] = frozenset()
+    """The ids of jobs that are not in the read model; their changes had no effect."""
+
+
+def change_jobs(connection: Connection, changes: Collection[JobChange]) -> Changed:
+    """Apply changes in their order."""
     if not changes:
-        return frozenset()
+        return Changed()
     ids = {change.job_id for change in changes}
     # One order of locking for all writers, so that none waits for another in a circle.
     statement = (
-        select(*JOB_COLUMNS)
+        select(*JOB_COLUMNS, job.c.trace_attributes)
         .where(among(connection, job.c.id, ids))
         .order_by(job.c.id)
         .with_for_update()
     )
+    found: dict[str, tuple[StoredJob, str]] = {}
+    for *columns, trace_attributes in connection.execute(statement):
+        stored = stored_job(columns)
+        found[stored.id] = (stored, trace_attributes)
     before = {
-        stored.id: Life(*(getattr(stored, name) for name in Life._fields))
-        for stored in map(stored_job, connection.execute(statement))
+        id_: Life(*(getattr(stored, name) for name in Life._fields))
+        for id_, (stored, _) in found.items()
     }
     after = dict(before)
+    moves = []
     for change in changes:
-        if change.job_id in after:
-            after[change.job_id] = advance(after[change.job_id], change)
+        if change.job_id not in after:
+            continue
+        life = after[change.job_id]
+        after[change.job_id] = reached = advance(life, change)
+        if reached.version > life.version:
+            stored, trace_attributes = found[change.job_id]
+            moves.append(
+                Move(
+                    before=stored._replace(**life._asdict()),
+                    after=stored._replace(**reached._asdict()),
+                    trace_attributes=decode(trace_attributes),
+                    exit_code=change.exit_code,
+                    image_id=change.image_id,
+                )
+            )
     changed = {id_: life for id_, life in after.items() if life is not before[id_]}
     if changed:
         connection.execute(
             update(job).where(job.c.id == bindparam("job_id")),
             [{"job_id": id_, **_columns(life)} for id_, life in changed.items()],
         )
-    return frozenset(ids - before.keys())
+    return Changed(tuple(moves), frozenset(ids - before.keys()))
 
 
 def write_backend(connection: Connection, row: BackendRow) -> None:
@@ -123,8 +158,11 @@ def _insert(connection: Connection, table: Table) -> sqlite.Insert | postgresql.
 
 
 def _new_row(row: JobRow) -> dict[str, Any]:
-    fixed = row.model_dump(exclude={"trace_context"})
-    return {**fixed, "trace_context": encode(row.trace_context), **_columns(born(row))}
+    encoded = {
+        "trace_context": encode(row.trace_context),
+        "trace_attributes": encode(row.trace_attributes),
+    }
+    return {**row.model_dump(exclude=set(encoded)), **encoded, **_columns(born(row))}
 
 
 def _columns(life: Life) -> dict[str, Any]:
