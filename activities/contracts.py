@@ -23,6 +23,8 @@ from rap.models import (
     ProjectAnswer,
     ResolveAnswer,
     ResolveRequest,
+    Weights,
+    WeightsRequest,
 )
 from rap.rows import BackendUpdate, IntentSettlement, JobChanges
 
@@ -47,6 +49,8 @@ FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)
 """Which of the given workflows do not run (any more)."""
 SWITCH_CHECKS = Contract("switch_checks", CheckSwitches, Acknowledged)
 """Pause and resume the schedules of a backend's database checks."""
+
+LOAD_WEIGHTS = Contract("load_weights", WeightsRequest, Weights)
 
 # Local activities of the controller: the only writers of the read model.
 RECORD_JOBS = Contract("record_jobs", JobChanges, Acknowledged)

@@ -9,7 +9,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from rap.egress import JobOutcome
-from rap.models import DEFAULT_DATABASE, JobDefinition, JobLimits, JobSpec, Model
+from rap.models import DEFAULT_DATABASE, JobDefinition, JobLimits, JobSpec, Model, Weights
 from rap.rows import BackendRow, IntentState
 from rap.status import State
 
@@ -168,6 +168,12 @@ class SlotDelta(Model):
     """Job ids that run no more, or wait no more."""
 
 
+class Reweigh(Model):
+    """The weights of a backend's jobs have changed: what waits is to be weighed again."""
+
+    weights: Weights
+
+
 class SlotGrant(Model):
     """A job may run, and where."""
 
@@ -232,6 +238,35 @@ class BackendLimits(Model):
     max_db_workers: float
 
 
+class LimitsOrder(Model):
+    """An operator sets the capacity of a backend; a field that is ``None`` stays as configured."""
+
+    max_workers: float | None = Field(default=None, ge=0)
+    max_db_workers: float | None = Field(default=None, ge=0)
+    by: str = ""
+    why: str = ""
+
+
+USUAL_PRIORITY = 3
+
+
+class PriorityOrder(Model):
+    """An operator sets how urgent a RAP is: from 1, before all others, to 5; usually 3."""
+
+    rap_id: str
+    priority: int = Field(ge=1, le=5)
+    by: str = ""
+    why: str = ""
+
+
+class PassedOver(Model):
+    """How often the waiting jobs of a workspace saw a slot of their pool go to others."""
+
+    workspace: str
+    requires_db: bool
+    times: int
+
+
 class Reservation(Model):
     """A job that waits for a slot of a backend, or holds one."""
 
@@ -251,6 +286,12 @@ class BackendStart(Model):
     reservations: tuple[Reservation, ...] = ()
     manual_maintenance: bool = False
     checks_disabled: bool = False
+    ordered_limits: LimitsOrder | None = None
+    priorities: dict[str, int] = Field(default_factory=dict)
+    """RAP to its priority, where an operator set one."""
+    passed_over: tuple[PassedOver, ...] = ()
+    weights: Weights = Weights()
+    """The job weights in force when they were last looked up."""
     look_round_s: float = 30.0
     """How often silent agents and vanished RAPs are looked for."""
     longest_history: int = 4000

@@ -99,6 +99,27 @@ class JobLimits(Model):
     )
 
 
+class WeightRule(Model):
+    """Names matched as a whole by a pattern, and what such a job takes of its pool."""
+
+    pattern: str
+    weight: float
+
+
+class Weights(Model):
+    """How many ordinary jobs a job of a backend counts for (controller.md 9.4)."""
+
+    workspaces: dict[str, tuple[WeightRule, ...]] = Field(default_factory=dict)
+    """Workspace to rules about action names; the first that matches decides."""
+    default: tuple[WeightRule, ...] = ()
+    """Rules about whole commands, for actions that no rule of their workspace matches."""
+
+    def of_workspace(self, workspace: str) -> "Weights":
+        """Only what matters to one workspace."""
+        rules = self.workspaces.get(workspace)
+        return Weights(workspaces={workspace: rules} if rules else {}, default=self.default)
+
+
 class Project(Model):
     """A valid project file, with what the controller's configuration adds to its jobs."""
 
@@ -110,6 +131,7 @@ class Project(Model):
     """Whether the tag of an image is resolved to a digest before each attempt."""
     job_env: dict[str, str] = Field(default_factory=dict)
     """Extra variables for database jobs of the workspace; never secrets (controller.md 10.3)."""
+    weights: Weights = Weights()
 
 
 class RefusalKind(StrEnum):
@@ -163,6 +185,12 @@ class JobSpec(Model):
     created_at: int
     weight: float = 1.0
     trace_context: dict[str, str] = Field(default_factory=dict)
+
+
+class WeightsRequest(Model):
+    """Ask for the weights of a backend's jobs as they are configured now."""
+
+    backend: str
 
 
 class ResolveRequest(Model):
@@ -221,8 +249,8 @@ class JobDefinition(Model):
     level4_max_csv_rows: int = 5000
     level4_file_types: tuple[str, ...] = (".csv",)
     user: str | None = None
-    backend: str = ""
     project: str = ""
     orgs: tuple[str, ...] = ()
     trace_context: dict[str, str] = Field(default_factory=dict)
     """Root of the job's trace, a W3C carrier."""
+    backend: str = ""

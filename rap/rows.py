@@ -50,6 +50,8 @@ class JobRow(Model):
     project: str = ""
     weight: float = 1.0
     created_at: int
+    wait_for: tuple[str, ...] = ()
+    """The ids of the jobs that it waits for, of this RAP and of others."""
     trace_context: dict[str, str] = Field(default_factory=dict)
     trace_attributes: dict[str, str] = Field(default_factory=dict)
     """What only its spans tell, beside what readers see (controller.md 16.2)."""
@@ -129,6 +131,29 @@ class SlotEntry(Model):
     since: float
 
 
+class OrderKind(StrEnum):
+    """What an operator may order of a backend."""
+
+    PAUSE = "pause"
+    UNPAUSE = "unpause"
+    MAINTENANCE_ON = "db-maintenance on"
+    MAINTENANCE_OFF = "db-maintenance off"
+    PREPARE_FOR_REBOOT = "prepare-for-reboot"
+    LIMITS = "limits"
+    PRIORITY = "priority"
+    HOST_LOST = "host-lost"
+
+
+class OrderEntry(Model):
+    """An order that was carried out: what, when, by whom and why."""
+
+    at: float
+    kind: OrderKind
+    detail: str = ""
+    by: str = ""
+    why: str = ""
+
+
 class HoldUp(StrEnum):
     """Why a backend grants no slots at all."""
 
@@ -157,6 +182,12 @@ class BackendRow(Model):
     queue: tuple[QueueEntry, ...] = ()
     agents: tuple[AgentReport, ...] = ()
     last_seen: float | None = None
+    limits_ordered: bool = False
+    """Whether an operator's limits are in force instead of the configured ones."""
+    priorities: dict[str, int] = Field(default_factory=dict)
+    """RAP to its priority, where an operator set one."""
+    orders: tuple[OrderEntry, ...] = ()
+    """The latest orders, oldest first."""
     updated_at: float
 
 

@@ -15,6 +15,7 @@ from activities.controller.images import ImageActivities
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.reusable_actions import ReusableActionsActivities
+from activities.controller.weights import WeightActivities
 from activities.controller.workflow_states import WorkflowStates
 from rap import ids
 from rap.errors import ConfigurationError
@@ -24,6 +25,7 @@ from rap.records.store import Records
 from rap.settings import ControllerSettings
 from rap.temporal import SEARCH_ATTRIBUTES
 from worker_controller.registry import Registry
+from worker_controller.weights import WeightFiles
 from workflows.backend import BackendWorkflow
 from workflows.job import JobWorkflow
 from workflows.rap import RapWorkflow
@@ -42,7 +44,8 @@ def controller_activities(
     """All activities that run beside the workflows."""
     # Within the time that a client waits for its answer.
     git = git_cache(settings, limits=TimeLimits(resolve=8, fetch=18, local=18))
-    project = ProjectActivities(settings, git)
+    weights = WeightFiles(settings.workdir)
+    project = ProjectActivities(settings, git, weights)
     reusable = ReusableActionsActivities(git)
     images = ImageActivities(Registry(settings.registry_api) if settings.registry_api else None)
     rows = RecordsActivities(records)
@@ -50,6 +53,7 @@ def controller_activities(
         project.load_project,
         reusable.resolve_reusable_actions,
         images.resolve_image,
+        WeightActivities(weights).load_weights,
         WorkflowStates(client).find_closed,
         rows.record_jobs,
         rows.record_backend,

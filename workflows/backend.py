@@ -11,17 +11,20 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts import FIND_CLOSED, RECORD_BACKEND
+    from activities.contracts import FIND_CLOSED, LOAD_WEIGHTS, RECORD_BACKEND
     from rap import ids
     from rap.egress import AgentReport
     from rap.messages import (
         BackendLimits,
         BackendStart,
         DatabaseMode,
+        LimitsOrder,
         LostHost,
+        PriorityOrder,
         RapLost,
         RebootOrder,
         Reservation,
+        Reweigh,
         SlotDelta,
         SlotGrant,
         SlotGrants,
@@ -30,7 +33,8 @@ with workflow.unsafe.imports_passed_through():
         Switch,
         WorkflowIds,
     )
-    from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType
+    from rap.models import WeightsRequest
+    from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType, OrderKind
     from workflows.backend_state import BackendState
     from workflows.calls import on_controller, on_records, tell
     from workflows.describe import backend_details
@@ -99,16 +103,29 @@ class BackendWorkflow:
 
     @workflow.signal
     def configure(self, limits: BackendLimits) -> None:
-        """Set the capacity; running jobs are not affected."""
-        if limits != self._state.limits:
-            self._state.limits = limits
-            self._touch()
+        """Take the configured capacity; running jobs are not affected."""
+        self._state.configure(limits)
+        self._touch()
+
+    @workflow.signal
+    def limits(self, order: LimitsOrder) -> None:
+        """Set the capacity until further notice; an order without numbers ends that."""
+        self._state.order_limits(order)
+        numbers = (("workers", order.max_workers), ("db workers", order.max_db_workers))
+        detail = ", ".join(f"{name} {value:g}" for name, value in numbers if value is not None)
+        self._note(OrderKind.LIMITS, order, detail or "as configured")
+
+    @workflow.signal
+    def prioritise(self, order: PriorityOrder) -> None:
+        """Set how urgent a RAP is: its jobs are considered before those of lesser priority."""
+        self._state.prioritise(order)
+        self._note(OrderKind.PRIORITY, order, f"{order.rap_id} {order.priority}")
 
     @workflow.signal
     def pause(self, switch: Switch) -> None:
         """Start no more jobs, or start them again (controller.md 12.1)."""
-        if self._state.set_paused(on=switch.on, now=_now()):
-            self._touch()
+        self._state.set_paused(on=switch.on, now=_now())
+        self._note(OrderKind.PAUSE if switch.on else OrderKind.UNPAUSE, switch)
 
     @workflow.signal
     def database_maintenance(self, switch: Switch) -> None:
@@ -116,6 +133,7 @@ class BackendWorkflow:
         self._state.manual_maintenance = switch.on
         kind = MaintenanceType.MANUAL if switch.on else None
         self._set_maintenance(kind)
+        self._note(OrderKind.MAINTENANCE_ON if switch.on else OrderKind.MAINTENANCE_OFF, switch)
 
     @workflow.signal
     def database_mode(self, mode: DatabaseMode) -> None:
@@ -128,7 +146,7 @@ class BackendWorkflow:
         """Pause, and send every running job back to waiting (12.5)."""
         self._state.set_paused(on=True, now=_now())
         self._stop(self._state.running(), StopOrder(reason=StopReason.REBOOT, by=order.by))
-        self._touch()
+        self._note(OrderKind.PREPARE_FOR_REBOOT, order)
 
     @workflow.signal
     def host_lost(self, lost: LostHost) -> None:
@@ -136,7 +154,7 @@ class BackendWorkflow:
         jobs = [job for job in self._state.running() if job.host == lost.host]
         self._state.forget_host(lost.host)
         self._stop(jobs, StopOrder(reason=StopReason.HOST_LOST, by=lost.by))
-        self._touch()
+        self._note(OrderKind.HOST_LOST, lost, lost.host)
 
     @workflow.query
     def state(self) -> BackendRow:
@@ -154,6 +172,15 @@ class BackendWorkflow:
     def _stop(self, jobs: list[Reservation], order: StopOrder) -> None:
         for job in jobs:
             self._stops.put((job.request.job_id, order))
+
+    def _note(
+        self,
+        kind: OrderKind,
+        order: Switch | RebootOrder | LostHost | LimitsOrder | PriorityOrder,
+        detail: str = "",
+    ) -> None:
+        self._state.note_order(kind, now=_now(), by=order.by, why=order.why, detail=detail)
+        self._touch()
 
     def _touch(self) -> None:
         self._changed = self._dirty = True
@@ -217,6 +244,8 @@ class BackendWorkflow:
             raps = self._state.rap_ids()
             if not raps:
                 continue
+            if workflow.patched("weights"):
+                await self._look_up_weights()
             try:
                 closed = await on_controller(
                     FIND_CLOSED,
@@ -233,6 +262,27 @@ class BackendWorkflow:
                     for workspace in workspaces:
                         workspace_id = ids.workspace_workflow_id(self._state.slug, workspace)
                         await tell(workspace_id, "rap_lost", RapLost(rap_id=rap_id), attempts=2)
+
+    async def _look_up_weights(self) -> None:
+        """Have what waits weighed again when the weights of its backend have changed."""
+        if not self._state.waiting():
+            return
+        try:
+            weights = await on_controller(
+                LOAD_WEIGHTS,
+                WeightsRequest(backend=self._state.slug),
+                limit=timedelta(seconds=30),
+                summary="look up the weights of jobs",
+            )
+        except ActivityError:
+            return
+        if weights == self._state.weights:
+            return
+        self._state.weights = weights
+        for rap_id, workspaces in self._state.rap_ids().items():
+            for workspace in workspaces:
+                message = Reweigh(weights=weights.of_workspace(workspace))
+                await tell(ids.rap_workflow_id(rap_id), "reweigh", message, attempts=1)
 
     def _may_continue_as_new(self) -> bool:
         info = workflow.info()

@@ -3,15 +3,36 @@
 from collections.abc import Iterator
 
 from rap.egress import AgentReport
-from rap.messages import BackendStart, Reservation, SlotGrant, SlotRequest
-from rap.rows import BackendRow, HoldUp, JobChange, MaintenanceType, QueueEntry, SlotEntry
+from rap.messages import (
+    USUAL_PRIORITY,
+    BackendLimits,
+    BackendStart,
+    LimitsOrder,
+    PassedOver,
+    PriorityOrder,
+    Reservation,
+    SlotGrant,
+    SlotRequest,
+)
+from rap.rows import (
+    BackendRow,
+    HoldUp,
+    JobChange,
+    MaintenanceType,
+    OrderEntry,
+    OrderKind,
+    QueueEntry,
+    SlotEntry,
+)
 from rap.status import StatusCode
-from workflows.scheduling import schedule
+from workflows.scheduling import Line, schedule
 
 SILENT_AFTER_S = 90
 """An agent that has not reported for so long is given no more jobs (three missed reports)."""
 
 FORGET_AGENT_AFTER_S = 7 * 24 * 3600
+
+KEEP_ORDERS = 50
 
 
 class BackendState:
@@ -19,8 +40,13 @@ class BackendState:
 
     def __init__(self, start: BackendStart) -> None:
         self.slug = start.slug
-        self.limits = start.limits
+        self._configured, self._ordered_limits = start.limits, start.ordered_limits
         self.manual_maintenance = start.manual_maintenance
+        self.weights = start.weights
+        self._priorities = dict(start.priorities)
+        self._passed_over: dict[Line, int] = {
+            (line.workspace, line.requires_db): line.times for line in start.passed_over
+        }
         row = start.row or BackendRow(slug=start.slug, version=0, updated_at=0.0)
         self._version = row.version
         self._paused, self._paused_since = row.paused, row.paused_since
@@ -30,22 +56,26 @@ class BackendState:
         self._agents = {agent.host: agent for agent in row.agents}
         self._jobs = {job.request.job_id: job for job in start.reservations}
         self._order: tuple[str, ...] = ()
+        self._orders = row.orders
 
     # --- slots ---
 
     def request(self, rap_id: str, request: SlotRequest, now: float) -> None:
-        """Take a job in; one that is known already for this attempt stays where it is."""
+        """Take a job in; one that waits already for this attempt keeps its place in time."""
         known = self._jobs.get(request.job_id)
         if known is None or known.request.attempt < request.attempt:
             self._jobs[request.job_id] = Reservation(rap_id=rap_id, request=request, since=now)
+        elif known.host is None and known.request.attempt == request.attempt:
+            self._jobs[request.job_id] = known.model_copy(update={"request": request})
 
     def release(self, job_id: str) -> None:
         """Let a job go, whether it ran or waited."""
         self._jobs.pop(job_id, None)
 
     def release_rap(self, rap_id: str) -> None:
-        """Let all jobs of a RAP go."""
+        """Let all jobs of a RAP go, and what was ordered for it."""
         self._jobs = {key: job for key, job in self._jobs.items() if job.rap_id != rap_id}
+        self._priorities.pop(rap_id, None)
 
     def running(self) -> list[Reservation]:
         """The jobs that hold a slot."""
@@ -56,8 +86,8 @@ class BackendState:
         return [job for job in self._jobs.values() if job.host is None]
 
     def rap_ids(self) -> dict[str, set[str]]:
-        """The RAPs with running or waiting jobs, and their workspaces."""
-        raps: dict[str, set[str]] = {}
+        """The RAPs with running or waiting jobs, or a priority, and their workspaces."""
+        raps: dict[str, set[str]] = {rap_id: set() for rap_id in self._priorities}
         for job in self._jobs.values():
             raps.setdefault(job.rap_id, set()).add(job.request.workspace)
         return raps
@@ -71,8 +101,10 @@ class BackendState:
             room=self._room(now),
             paused=self._paused,
             maintenance=self._maintenance is not None,
+            priorities=self._priorities,
+            passed_over=self._passed_over,
         )
-        self._order = plan.queue
+        self._order, self._passed_over = plan.queue, plan.passed_over
         for grant in plan.grants:
             job = self._jobs[grant.job_id]
             self._jobs[grant.job_id] = job.model_copy(update={"host": grant.host, "since": now})
@@ -127,6 +159,44 @@ class BackendState:
             host: agent for host, agent in self._agents.items() if agent.at > now - SILENT_AFTER_S
         }
 
+    # --- orders ---
+
+    @property
+    def limits(self) -> BackendLimits:
+        """The capacity in force: as ordered, else as configured."""
+        ordered = self._ordered_limits
+        if ordered is None:
+            return self._configured
+        return BackendLimits(
+            max_workers=_first(ordered.max_workers, self._configured.max_workers),
+            max_db_workers=_first(ordered.max_db_workers, self._configured.max_db_workers),
+        )
+
+    def configure(self, limits: BackendLimits) -> None:
+        """Take the configured capacity; what an operator ordered stays in force."""
+        self._configured = limits
+
+    def order_limits(self, order: LimitsOrder) -> None:
+        """Take an operator's limits in place of the configured ones; without any, the latter."""
+        limited = (order.max_workers, order.max_db_workers) != (None, None)
+        self._ordered_limits = order if limited else None
+
+    def prioritise(self, order: PriorityOrder) -> None:
+        """Set how urgent a RAP is."""
+        if order.priority == USUAL_PRIORITY:
+            self._priorities.pop(order.rap_id, None)
+        else:
+            self._priorities[order.rap_id] = order.priority
+
+    def note_order(
+        self, kind: OrderKind, *, now: float, by: str, why: str, detail: str = ""
+    ) -> None:
+        """Keep who ordered what, when and why; the same order again is no news."""
+        entry = OrderEntry(at=now, kind=kind, detail=detail, by=by, why=why)
+        last = self._orders[-1] if self._orders else None
+        if last is None or last.model_copy(update={"at": now}) != entry:
+            self._orders = (*self._orders, entry)[-KEEP_ORDERS:]
+
     # --- switches ---
 
     def set_paused(self, *, on: bool, now: float) -> bool:
@@ -177,6 +247,9 @@ class BackendState:
                 agent for agent in self._agents.values() if agent.at > now - FORGET_AGENT_AFTER_S
             ),
             last_seen=self._last_seen,
+            limits_ordered=self._ordered_limits is not None,
+            priorities=dict(self._priorities),
+            orders=self._orders,
             updated_at=now,
         )
 
@@ -192,11 +265,22 @@ class BackendState:
         """Everything, for the next run of the workflow."""
         return BackendStart(
             slug=self.slug,
-            limits=self.limits,
+            limits=self._configured,
+            ordered_limits=self._ordered_limits,
+            priorities=dict(self._priorities),
+            passed_over=tuple(
+                PassedOver(workspace=workspace, requires_db=requires_db, times=times)
+                for (workspace, requires_db), times in self._passed_over.items()
+            ),
+            weights=self.weights,
             row=self.row(self._last_seen or 0.0).model_copy(update={"slots": (), "queue": ()}),
             reservations=tuple(self._jobs.values()),
             manual_maintenance=self.manual_maintenance,
         )
+
+
+def _first(ordered: float | None, configured: float) -> float:
+    return configured if ordered is None else ordered
 
 
 def _slot(job: Reservation) -> SlotEntry:

@@ -25,6 +25,8 @@ class Progress:
     cancelled: CancelOrder | None = None
     grant: SlotGrant | None = None
     child: ChildWorkflowHandle[JobWorkflow, AttemptResult] | None = None
+    is_queued: bool = False
+    """Whether the job has asked for a slot and not got it yet."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something happened that the job's task may be waiting for."""
 

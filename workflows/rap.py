@@ -27,6 +27,7 @@ with workflow.unsafe.imports_passed_through():
         JobAttempt,
         JobsFinished,
         RapStart,
+        Reweigh,
         SlotGrant,
         SlotGrants,
         SlotRequest,
@@ -53,6 +54,7 @@ with workflow.unsafe.imports_passed_through():
         failed_for,
         plain,
     )
+    from workflows.weighing import weight_of
 
 
 @workflow.defn(name="RapWorkflow")
@@ -136,6 +138,17 @@ class RapWorkflow:
             if job_id in self._dependants and job_id not in self._jobs:
                 self._set_state(job_id, state)
 
+    @workflow.signal
+    def reweigh(self, message: Reweigh) -> None:
+        """Take the new weights of the backend's jobs for whatever does not run yet."""
+        for job in self._jobs.values():
+            weight = weight_of(job.spec, message.weights)
+            if job.is_over or weight == job.spec.weight:
+                continue
+            job.spec = job.spec.model_copy(update={"weight": weight})
+            if job.is_queued:
+                self._messages.request_slot(self._slot_request(job))
+
     @workflow.query
     def status(self) -> dict[str, StatusCode]:
         """Show the status code of every job, by action."""
@@ -206,26 +219,29 @@ class RapWorkflow:
 
     async def _get_slot(self, job: Progress) -> SlotGrant | None:
         """Ask the backend for a slot and wait for it; nothing if the job was cancelled first."""
-        spec = job.spec
-        self._messages.request_slot(
-            SlotRequest(
-                job_id=spec.id,
-                workspace=spec.workspace,
-                requires_db=spec.requires_db,
-                weight=spec.weight,
-                created_at=spec.created_at,
-                position=job.position,
-                attempt=job.attempt,
-            )
-        )
+        self._messages.request_slot(self._slot_request(job))
+        job.is_queued = True
         if not job.code.is_reset:
             self._enter(job, *job.waiting_code())
         while job.grant is None and not job.is_over:
             await job.wait()
+        job.is_queued = False
         if job.is_over:
-            self._messages.release_slot(spec.id)
+            self._messages.release_slot(job.spec.id)
             return None
         return job.grant
+
+    def _slot_request(self, job: Progress) -> SlotRequest:
+        spec = job.spec
+        return SlotRequest(
+            job_id=spec.id,
+            workspace=spec.workspace,
+            requires_db=spec.requires_db,
+            weight=spec.weight,
+            created_at=spec.created_at,
+            position=job.position,
+            attempt=job.attempt,
+        )
 
     async def _run_attempt(
         self, job: Progress, grant: SlotGrant, image: ImageAnswer
@@ -325,6 +341,7 @@ class RapWorkflow:
         completed_at: float | None = None,
         result: AttemptResult | None = None,
     ) -> None:
+        outcome = result.outcome if result else None
         self._messages.record(
             JobChange(
                 job_id=job.spec.id,
@@ -343,7 +360,6 @@ class RapWorkflow:
         self._states[job_id] = state
         for dependant in self._dependants.get(job_id, ()):
             dependant.wake.set()
-        outcome = result.outcome if result else None
 
 
 def _now() -> float:

@@ -1,17 +1,31 @@
 """Who gets the next worker slot of a backend, and where (controller.md 9.2-9.4).
 
 Pure. A backend has two pools of slots, one for database jobs and one for the others; each job takes
-its weight out of its pool. Waiting jobs are considered in this order: jobs of the workspace with
-the fewest running jobs first, database jobs before others, then the older; the count of a workspace
-rises as its jobs are granted.
+its weight out of its pool. Waiting jobs are considered in this order: RAPs with the higher priority
+first, jobs of the workspace with the fewest running jobs first, database jobs before others, then
+the older; the count of a workspace rises as its jobs are granted.
+
+Nobody starves: a workspace that has been passed over :data:`PATIENCE` times in a pool goes next
+there, and the pool is held for its job until that fits.
 """
 
 import heapq
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 
-from rap.messages import BackendLimits, Reservation, SlotGrant
+from pydantic import Field
+
+from rap.messages import USUAL_PRIORITY, BackendLimits, Reservation, SlotGrant
 from rap.models import Model
+
+PATIENCE = 100
+"""Slots of a pool that go to other workspaces before one that waits all the time is served."""
+
+Line = tuple[str, bool]
+"""The waiting jobs of one workspace in one pool: the workspace, and whether database jobs."""
+
+Age = tuple[bool, int, int, float, str]
 
 
 class Schedule(Model):
@@ -20,6 +34,8 @@ class Schedule(Model):
     grants: tuple[SlotGrant, ...] = ()
     queue: tuple[str, ...] = ()
     """Job ids that go on waiting, in the order in which they will be considered."""
+    passed_over: dict[Line, int] = Field(default_factory=dict)
+    """How often each line was passed over until now, for the next decision."""
 
 
 def schedule(
@@ -30,6 +46,8 @@ def schedule(
     room: Mapping[str, int],
     paused: bool,
     maintenance: bool,
+    priorities: Mapping[str, int] = MappingProxyType({}),
+    passed_over: Mapping[Line, int] = MappingProxyType({}),
 ) -> Schedule:
     """Decide about all waiting jobs of a backend.
 
@@ -40,32 +58,39 @@ def schedule(
         room: host to the number of jobs it will take now; only hosts that are alive.
         paused: nothing starts.
         maintenance: no database job starts.
+        priorities: RAP to its priority, 1 (first) to 5, where it is not the usual one.
+        passed_over: what the decision before this one returned.
     """
+    pools = {False: _Pool(limits.max_workers), True: _Pool(limits.max_db_workers)}
     counts: Counter[str] = Counter()
-    used = {False: 0.0, True: 0.0}
     for slot in running:
         counts[slot.request.workspace] += 1
-        used[slot.request.requires_db] += slot.request.weight
-    limit = {False: limits.max_workers, True: limits.max_db_workers}
-    free = {host: places for host, places in sorted(room.items()) if places > 0}
+        pools[slot.request.requires_db].used += slot.request.weight
+    hosts = _Hosts(room)
+    queues = _Queues(waiting, counts, priorities)
 
     grants: list[SlotGrant] = []
     queue: list[str] = []
-    for job in _in_order(waiting, counts):
+    due = [line for line, times in passed_over.items() if times >= PATIENCE]
+    due.sort(key=lambda line: (-passed_over[line], line))
+    served: Counter[Line] = Counter()
+    for job, is_due in _in_turn(queues, pools, due):
         request = job.request
-        fits = used[request.requires_db] + request.weight <= limit[request.requires_db]
+        pool = pools[request.requires_db]
         held = paused or (maintenance and request.requires_db)
-        if held or not fits or not free:
+        if held or not hosts or not pool.admits(request.weight):
+            pool.is_held |= is_due
             queue.append(request.job_id)
             continue
-        host = max(free, key=lambda name: free[name])
-        free[host] -= 1
-        if not free[host]:
-            del free[host]
-        used[request.requires_db] += request.weight
+        pool.used += request.weight
         counts[request.workspace] += 1
-        grants.append(SlotGrant(job_id=request.job_id, attempt=request.attempt, host=host))
-    return Schedule(grants=tuple(grants), queue=tuple(queue))
+        served[request.workspace, request.requires_db] += 1
+        grants.append(SlotGrant(job_id=request.job_id, attempt=request.attempt, host=hosts.take()))
+    return Schedule(
+        grants=tuple(grants),
+        queue=tuple(queue),
+        passed_over=_count_passes(queues.lines, passed_over, served),
+    )
 
 
 def never_fits(job: Reservation, limits: BackendLimits) -> bool:
@@ -74,26 +99,114 @@ def never_fits(job: Reservation, limits: BackendLimits) -> bool:
     return request.weight > (limits.max_db_workers if request.requires_db else limits.max_workers)
 
 
-def _in_order(waiting: Iterable[Reservation], counts: Counter[str]) -> Iterable[Reservation]:
-    """Yield the waiting jobs in the order of controller.md 9.2.
+class _Pool:
+    """The slots for one kind of job."""
 
-    Within a workspace the order never changes, so each workspace is a sorted queue, and only the
-    heads compete. ``counts`` is read again after each job: the caller raises it with a grant.
+    def __init__(self, limit: float) -> None:
+        self.limit = limit
+        self.used = 0.0
+        self.is_held = False
+        """Set while a job that is due waits for enough of it to become free."""
+
+    def admits(self, weight: float) -> bool:
+        return not self.is_held and self.used + weight <= self.limit
+
+
+class _Hosts:
+    """The living hosts that take more jobs; false once all are full."""
+
+    def __init__(self, room: Mapping[str, int]) -> None:
+        self._free = {host: places for host, places in sorted(room.items()) if places > 0}
+
+    def __bool__(self) -> bool:
+        return bool(self._free)
+
+    def take(self) -> str:
+        """Use one place of the host that has most."""
+        host = max(self._free, key=self._free.__getitem__)
+        self._free[host] -= 1
+        if not self._free[host]:
+            del self._free[host]
+        return host
+
+
+class _Queues:
+    """The waiting jobs, each workspace's in an order that no grant changes.
+
+    ``counts`` is read again after each job: the caller raises it with a grant.
     """
-    by_workspace: defaultdict[str, list[Reservation]] = defaultdict(list)
-    for job in waiting:
-        by_workspace[job.request.workspace].append(job)
-    queues = {name: deque(sorted(jobs, key=_age)) for name, jobs in by_workspace.items()}
-    heads = [(counts[name], _age(jobs[0]), name) for name, jobs in queues.items()]
-    heapq.heapify(heads)
-    while heads:
-        _, _, name = heapq.heappop(heads)
-        yield queues[name].popleft()
-        if queues[name]:
-            heapq.heappush(heads, (counts[name], _age(queues[name][0]), name))
+
+    def __init__(
+        self, waiting: Iterable[Reservation], counts: Counter[str], priorities: Mapping[str, int]
+    ) -> None:
+        self._counts, self._priorities = counts, priorities
+        by_workspace: defaultdict[str, list[Reservation]] = defaultdict(list)
+        for job in waiting:
+            by_workspace[job.request.workspace].append(job)
+        self._jobs = {
+            name: deque(sorted(jobs, key=self._turn)) for name, jobs in by_workspace.items()
+        }
+        self.lines = Counter(
+            (name, job.request.requires_db) for name, jobs in self._jobs.items() for job in jobs
+        )
+
+    def take_first_of(self, line: Line, heaviest: float) -> Reservation | None:
+        """The first job of a line that is no heavier; it leaves the queues."""
+        workspace, requires_db = line
+        jobs = self._jobs.get(workspace, deque())
+        for job in jobs:
+            request = job.request
+            if request.requires_db is requires_db and request.weight <= heaviest:
+                jobs.remove(job)
+                return job
+        return None
+
+    def in_order(self) -> Iterator[Reservation]:
+        """All jobs in the order of controller.md 9.2; only the workspaces' first ones compete."""
+        heads = [self._head(name) for name, jobs in self._jobs.items() if jobs]
+        heapq.heapify(heads)
+        while heads:
+            name = heapq.heappop(heads)[-1]
+            jobs = self._jobs[name]
+            yield jobs.popleft()
+            if jobs:
+                heapq.heappush(heads, self._head(name))
+
+    def _head(self, name: str) -> tuple[int, int, Age, str]:
+        priority, age = self._turn(self._jobs[name][0])
+        return (priority, self._counts[name], age, name)
+
+    def _turn(self, job: Reservation) -> tuple[int, Age]:
+        return (self._priorities.get(job.rap_id, USUAL_PRIORITY), _age(job))
 
 
-def _age(job: Reservation) -> tuple[bool, int, int, float, str]:
+def _in_turn(
+    queues: _Queues, pools: Mapping[bool, _Pool], due: Iterable[Line]
+) -> Iterator[tuple[Reservation, bool]]:
+    """First the jobs that have been passed over too often, then all others in order."""
+    for line in due:
+        # Not one that can never fit: it would hold its pool for ever.
+        job = queues.take_first_of(line, pools[line[1]].limit)
+        if job is not None:
+            yield job, True
+    for job in queues.in_order():
+        yield job, False
+
+
+def _count_passes(
+    lines: Mapping[Line, int], before: Mapping[Line, int], served: Counter[Line]
+) -> dict[Line, int]:
+    """Begin anew for each line that was served; count what went to others for the rest."""
+    granted = Counter[bool]()
+    for (_, requires_db), times in served.items():
+        granted[requires_db] += times
+    counted = {
+        line: before.get(line, 0) + granted[line[1]] for line in lines if not served.get(line)
+    }
+    return {line: times for line, times in counted.items() if times}
+
+
+def _age(job: Reservation) -> Age:
     request = job.request
     return (
         not request.requires_db,

@@ -46,6 +46,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.outbox import Outbox, settle
     from workflows.planning import Plan, check_codelists, plan_jobs, uses_reusable_action
     from workflows.rows import rap_rows
+    from workflows.weighing import weigh
     from workflows.workspace_jobs import WorkspaceJobs
 
 ANSWER_WITHIN = timedelta(seconds=22)
@@ -159,7 +160,10 @@ class WorkspaceWorkflow:
     async def _start_rap(
         self, request: CreateRequest, project: Project, jobs: tuple[JobSpec, ...]
     ) -> CreateAnswer:
-        jobs = tuple(job.model_copy(update={"trace_context": _new_trace()}) for job in jobs)
+        jobs = tuple(
+            job.model_copy(update={"trace_context": _new_trace()})
+            for job in weigh(jobs, project.weights)
+        )
         start = RapStart(
             rap_id=request.rap_id,
             backend=self._backend,

@@ -22,6 +22,7 @@ from rap.models import (
 from rap.project import parse_project
 from rap.repository_rules import check_study
 from rap.settings import ControllerSettings
+from worker_controller.weights import WeightFiles
 
 PROJECT_FILE = "project.yaml"
 LARGEST_ANSWER = 1_900_000
@@ -33,9 +34,12 @@ _WORKSPACE = re.compile(r"[a-zA-Z0-9_-]+")
 class ProjectActivities:
     """Reads study repositories for the controller."""
 
-    def __init__(self, settings: ControllerSettings, git: GitCache) -> None:
+    def __init__(
+        self, settings: ControllerSettings, git: GitCache, weights: WeightFiles | None = None
+    ) -> None:
         self._settings = settings
         self._git = git
+        self._weights = weights or WeightFiles(settings.workdir)
 
     @activity.defn(name=LOAD_PROJECT.name)
     @unforeseen_stays_here
@@ -79,6 +83,7 @@ class ProjectActivities:
             image_registry=settings.docker_registry,
             pins_images=settings.registry_api is not None,
             job_env=self._job_env(request.workspace),
+            weights=self._weights.of_backend(request.backend).of_workspace(request.workspace),
         )
         if len(project.model_dump_json()) > LARGEST_ANSWER:
             raise RequestRefused(
