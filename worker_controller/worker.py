@@ -11,6 +11,7 @@ from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from activities.controller.check_schedules import CheckSchedules
 from activities.controller.images import ImageActivities
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
@@ -25,8 +26,10 @@ from rap.records.store import Records
 from rap.settings import ControllerSettings
 from rap.temporal import SEARCH_ATTRIBUTES
 from worker_controller.registry import Registry
+from worker_controller.schedules import ensure_schedules
 from worker_controller.weights import WeightFiles
 from workflows.backend import BackendWorkflow
+from workflows.database import DatabaseDataCheckWorkflow, DatabaseStatusWorkflow
 from workflows.job import JobWorkflow
 from workflows.rap import RapWorkflow
 from workflows.workspace import WorkspaceWorkflow
@@ -34,7 +37,14 @@ from workflows.workspace import WorkspaceWorkflow
 log = structlog.get_logger()
 
 IDENTITY = "rap-controller"
-WORKFLOWS: Sequence[type] = (WorkspaceWorkflow, RapWorkflow, JobWorkflow, BackendWorkflow)
+WORKFLOWS: Sequence[type] = (
+    WorkspaceWorkflow,
+    RapWorkflow,
+    JobWorkflow,
+    BackendWorkflow,
+    DatabaseStatusWorkflow,
+    DatabaseDataCheckWorkflow,
+)
 GRACE = timedelta(seconds=5)
 
 
@@ -55,6 +65,7 @@ def controller_activities(
         images.resolve_image,
         WeightActivities(weights).load_weights,
         WorkflowStates(client).find_closed,
+        CheckSchedules(client).switch_checks,
         rows.record_jobs,
         rows.record_backend,
         rows.settle_intent,
@@ -119,6 +130,8 @@ async def serve(
     await check_search_attributes(client)
     worker = make_worker(client, controller_activities(settings, client, records))
     async with worker:
+        # Before the backends: each pauses those of its checks that are not to run now.
+        await ensure_schedules(client, settings)
         await ensure_backends(client, settings)
         log.info("controller.service started", backends=",".join(settings.backends))
         await stop.wait()

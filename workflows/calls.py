@@ -18,6 +18,9 @@ from rap.models import Model
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
+AGENT_WAIT = timedelta(seconds=60)
+"""How long a check waits for an agent to take it."""
+
 _BACKOFF = RetryPolicy(
     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=30)
 )
@@ -86,6 +89,34 @@ async def on_host(
         task_queue=ids.control_queue(backend, host),
         start_to_close_timeout=timedelta(minutes=1),
         retry_policy=_BACKOFF,
+        summary=contract.name.replace("_", " "),
+    )
+    return result
+
+
+async def on_backend(
+    contract: Contract[Argument, Result], argument: Argument, *, backend: str
+) -> Result:
+    """Have any agent of a backend make a check of its database.
+
+    Without an agent it is given up after a minute, so that checks do not pile up; one that is
+    killed is noticed by its missing heartbeat, and the check is made again. A cancelled check has
+    ended, and its container is gone, when this raises.
+
+    Raises:
+        ActivityError: no agent took it, or none carried it to its end.
+    """
+    result: Result = await workflow.execute_activity(
+        contract.name,
+        argument,
+        result_type=contract.result,
+        task_queue=ids.agent_queue(backend),
+        schedule_to_start_timeout=AGENT_WAIT,
+        # Pulling an image takes up to twenty minutes, its program five.
+        start_to_close_timeout=timedelta(minutes=30),
+        heartbeat_timeout=timedelta(seconds=30),
+        retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), maximum_attempts=3),
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=contract.name.replace("_", " "),
     )
     return result
