@@ -53,3 +53,48 @@ def kill(
     from rap.cli import agent_kill as story
 
     raise typer.Exit(story.command(jobs, yes=yes, data=data))
+
+
+@agent_app.command(epilog="Example: rap agent jobs --watch")
+def jobs(
+    *,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Look again, until Ctrl-C.")] = False,
+    last_line: Annotated[
+        bool,
+        typer.Option("--last-line", help="Show the newest line of each program, too: sensitive."),
+    ] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Show the jobs whose containers run here: age, use of the machine, age of the last output.
+
+    The processor is in percent of one core. A job that has not written anything for long may be
+    stuck.
+    """
+    from rap.cli import agent_jobs as story
+
+    if watch and as_json:
+        raise typer.BadParameter("--watch cannot be used with --json, which is one document")
+    raise typer.Exit(story.command(watch=watch, last_line=last_line, data=data, as_json=as_json))
+
+
+@agent_app.command(epilog="Example: rap agent logs k3v7 --follow")
+def logs(
+    *,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or a part of it.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the program ends.")
+    ] = False,
+    tail: Annotated[
+        int | None,
+        typer.Option("--tail", "-n", min=1, help="Only so many last lines.", show_default=False),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Show what a job wrote: from its container while there is one, else its filed log.
+
+    What it shows is sensitive: it must not leave this host.
+    """
+    from rap.cli import agent_logs as story
+
+    raise typer.Exit(story.command(job, follow=follow, tail=tail, data=data))

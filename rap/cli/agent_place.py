@@ -105,3 +105,11 @@ def prompt(out: Console, question: str) -> str:
     if not line:
         raise RapError("\nNo answer came; nothing was done.")
     return line.rstrip("\n")
+
+
+def printable(text: str) -> str:
+    """A program's own words, without the characters by which it could play with a terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for letter in text.replace("\r\n", "\n")
+    )
