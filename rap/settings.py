@@ -35,6 +35,8 @@ class CommonSettings(BaseSettings):
     allowed_github_orgs: CommaList = ("opensafely", "opensafely-actions")
     allow_local_git_repos: bool = False
     loglevel: str = "INFO"
+    debug_log_file: str = ""
+    """A second log, with everything; a new file each day."""
     version: str = "unknown"
 
     @field_validator("backends", "allowed_github_orgs", mode="before")
@@ -116,6 +118,11 @@ class ControllerSettings(CommonSettings):
         """The image of the database checks (controller.md 12.3)."""
         return f"{self.docker_registry}/tpp-database-utils:latest"
 
+    tick_poll_interval: float = 30.0
+    """Seconds between the ``TICK`` spans; 0: none."""
+    rap_controller_metrics_address: str = ""
+    """Where the Temporal SDK serves its figures to Prometheus, as ``127.0.0.1:9464``."""
+
     @property
     def registry_api(self) -> str | None:
         """The address of the registry's API; ``None`` where no registry is to be asked."""
@@ -171,6 +178,8 @@ class AgentSettings(CommonSettings):
     cgroup_root: Path = Path("/sys/fs/cgroup")
     """Where the host's cgroups are to be seen, for an agent that is itself in a container."""
     stats_poll_interval: float = 10.0
+    rap_agent_metrics_address: str = ""
+    """Where the Temporal SDK serves its figures to Prometheus, as ``127.0.0.1:9465``."""
     report_interval: float = 30.0
 
     @field_validator("read_only_images", mode="before")

@@ -12,9 +12,10 @@ from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
+from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
-from rap.errors import Unavailable
+from rap.errors import ConfigurationError, Unavailable
 
 RAP_ID = SearchAttributeKey.for_keyword("RapId")
 JOB_ID = SearchAttributeKey.for_keyword("JobId")
@@ -68,12 +69,34 @@ def address() -> str:
     return ClientConfig.load_client_connect_config().get("target_host") or DEFAULT_ADDRESS
 
 
-async def connect(*, identity: str, lazy: bool = False) -> Client:
+def runtime_with_metrics(address: str, *, setting: str) -> Runtime | None:
+    """A runtime of the SDK that serves its figures to Prometheus, under ``/metrics``.
+
+    Args:
+        address: IP address and port; empty: no such runtime.
+        setting: the variable that it comes from.
+
+    Raises:
+        ConfigurationError: the address cannot be used.
+    """
+    if not address:
+        return None
+    try:
+        return Runtime(telemetry=TelemetryConfig(metrics=PrometheusConfig(bind_address=address)))
+    except ValueError as error:
+        raise ConfigurationError(
+            f"{setting} must be an IP address and a port of this host that is free, such as "
+            f"127.0.0.1:9464, not {address!r}: {error}"
+        ) from None
+
+
+async def connect(*, identity: str, lazy: bool = False, runtime: Runtime | None = None) -> Client:
     """Connect once.
 
     Args:
         identity: what Temporal shows as the origin of our calls; never a host name.
         lazy: connect at the first call instead of now.
+        runtime: of the SDK, if not its default.
 
     Raises:
         Unavailable: the server does not answer.
@@ -82,7 +105,11 @@ async def connect(*, identity: str, lazy: bool = False) -> Client:
     config.setdefault("target_host", DEFAULT_ADDRESS)
     try:
         return await Client.connect(
-            **config, data_converter=pydantic_data_converter, identity=identity, lazy=lazy
+            **config,
+            data_converter=pydantic_data_converter,
+            identity=identity,
+            lazy=lazy,
+            runtime=runtime,
         )
     except (RuntimeError, RPCError) as error:
         raise Unavailable(
@@ -91,17 +118,20 @@ async def connect(*, identity: str, lazy: bool = False) -> Client:
         ) from error
 
 
-async def connect_when_up(*, identity: str, on_wait: Callable[[str], None]) -> Client:
+async def connect_when_up(
+    *, identity: str, on_wait: Callable[[str], None], runtime: Runtime | None = None
+) -> Client:
     """Connect, waiting for the server for as long as it takes.
 
     Args:
         identity: as for :func:`connect`.
         on_wait: is told once what is being waited for.
+        runtime: as for :func:`connect`.
     """
     delay, told = 0.2, False
     while True:
         try:
-            return await connect(identity=identity)
+            return await connect(identity=identity, runtime=runtime)
         except Unavailable as error:
             if not told:
                 on_wait(str(error))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import structlog
 
-from rap import telemetry
+from rap import exporting, telemetry
 from rap.errors import ConfigurationError
 from rap.settings import AgentSettings, load
 from worker_agent.checks import check_settings
@@ -27,8 +27,10 @@ async def _run(settings: AgentSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    traces = exporting.start(exporting.Service.AGENT, version=settings.version)
     await run(settings, stop)
     log.info("agent.service stopped")
+    exporting.stop(traces)
     # Here, because the loop's own end would wait for threads that may hang.
     leave(0)
 
@@ -46,7 +48,7 @@ def main() -> None:
     """Run the agent."""
     try:
         settings = load(AgentSettings)
-        telemetry.configure(settings.loglevel)
+        telemetry.configure(settings.loglevel, debug_file=settings.debug_log_file)
         check_settings(settings)
         asyncio.run(_run(settings))
     except ConfigurationError as error:

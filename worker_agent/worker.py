@@ -14,7 +14,7 @@ from activities.agent.database import Database
 from activities.agent.run_job import RunJob
 from rap import ids
 from rap.settings import AgentSettings
-from rap.temporal import connect_when_up
+from rap.temporal import connect_when_up, runtime_with_metrics
 from worker_agent import startup
 from worker_agent.egress_guard import EgressGuard
 from worker_agent.host import Host
@@ -93,7 +93,13 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
     with await startup.sole_use(host.storage.state_dir):
         engine = await startup.engine_when_up(host)
         log.info(startup.describe(host, engine))
-        client = await connect_when_up(identity=identity(settings.backend), on_wait=log.warning)
+        client = await connect_when_up(
+            identity=identity(settings.backend),
+            on_wait=log.warning,
+            runtime=runtime_with_metrics(
+                settings.rap_agent_metrics_address, setting="RAP_AGENT_METRICS_ADDRESS"
+            ),
+        )
         await startup.settle_the_past(host, client)
         reporter = Reporter(host, client)
         host.jobs.on_change = reporter.changed

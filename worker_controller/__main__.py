@@ -10,46 +10,60 @@ import sys
 
 import structlog
 from temporalio.client import Client
+from temporalio.runtime import Runtime
 
-from rap import telemetry
+from rap import exporting, telemetry, tracing
 from rap.errors import ConfigurationError
 from rap.records import Records
 from rap.records.migrations import upgrade_when_up
 from rap.settings import ControllerSettings, RecordsSettings, load
-from rap.temporal import connect_when_up
+from rap.temporal import connect_when_up, runtime_with_metrics
+from worker_controller.ticks import Ticker
 from worker_controller.worker import IDENTITY, serve
 
 log = structlog.get_logger()
 
 
-async def _ready(url: str) -> Client:
+async def _ready(url: str, runtime: Runtime | None) -> Client:
     """A client, once both the read model and Temporal can be worked with."""
     await upgrade_when_up(url, on_wait=log.warning)
-    return await connect_when_up(identity=IDENTITY, on_wait=log.warning)
+    return await connect_when_up(identity=IDENTITY, on_wait=log.warning, runtime=runtime)
 
 
-async def _serve(settings: ControllerSettings, url: str) -> None:
+async def _serve(settings: ControllerSettings, url: str, runtime: Runtime | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    getting_ready = asyncio.create_task(_ready(url))
+    getting_ready = asyncio.create_task(_ready(url, runtime))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({getting_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not stop.is_set():
-        await serve(settings, await getting_ready, Records.connect(url), stop)
+        client, records = await getting_ready, Records.connect(url)
+        ticking = None
+        if tracing.is_on() and settings.tick_poll_interval > 0:
+            ticking = asyncio.create_task(Ticker(records, settings.tick_poll_interval).run())
+        await serve(settings, client, records, stop)
+        if ticking is not None:
+            ticking.cancel()
 
 
 def main() -> None:
     """Run the process."""
+    traces = None
     try:
         settings = load(ControllerSettings)
-        telemetry.configure(settings.loglevel)
+        telemetry.configure(settings.loglevel, debug_file=settings.debug_log_file)
+        runtime = runtime_with_metrics(
+            settings.rap_controller_metrics_address, setting="RAP_CONTROLLER_METRICS_ADDRESS"
+        )
+        traces = exporting.start(exporting.Service.CONTROLLER, version=settings.version)
         settings.workdir.mkdir(parents=True, exist_ok=True)
-        asyncio.run(_serve(settings, load(RecordsSettings).url))
+        asyncio.run(_serve(settings, load(RecordsSettings).url, runtime))
         code = 0
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201
         code = 2
+    exporting.stop(traces)
     sys.stdout.flush()
     sys.stderr.flush()
     # The SDK's threads may abort the interpreter's own way out; that must not become our code.
