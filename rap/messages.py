@@ -286,6 +286,8 @@ class BackendStart(Model):
     reservations: tuple[Reservation, ...] = ()
     manual_maintenance: bool = False
     checks_disabled: bool = False
+    checks_settled: bool = True
+    """Whether the schedules of the database checks are as the switches ask for."""
     ordered_limits: LimitsOrder | None = None
     priorities: dict[str, int] = Field(default_factory=dict)
     """RAP to its priority, where an operator set one."""

@@ -37,6 +37,7 @@ with workflow.unsafe.imports_passed_through():
     from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType, OrderKind
     from workflows.backend_state import BackendState
     from workflows.calls import on_controller, on_records, tell
+    from workflows.check_switches import CheckSwitchboard
     from workflows.describe import backend_details
     from workflows.outbox import Outbox, settle
 
@@ -59,6 +60,7 @@ class BackendWorkflow:
         self._writing = False
         self._grants = Outbox(self._send_grants)
         self._stops = Outbox(self._send_stops)
+        self._checks = CheckSwitchboard(self._state.wanted_checks, settled=start.checks_settled)
 
     @workflow.run
     async def run(self, start: BackendStart) -> None:
@@ -71,6 +73,7 @@ class BackendWorkflow:
                 self._grant_slots(),
                 self._write_rows(),
                 self._look_round(),
+                self._checks.run(),
             )
         ]
         await settle(self._may_continue_as_new, serving)
@@ -79,6 +82,7 @@ class BackendWorkflow:
                 update={
                     "look_round_s": start.look_round_s,
                     "longest_history": start.longest_history,
+                    "checks_settled": self._checks.is_settled,
                 }
             )
         )
@@ -105,6 +109,7 @@ class BackendWorkflow:
     def configure(self, limits: BackendLimits) -> None:
         """Take the configured capacity; running jobs are not affected."""
         self._state.configure(limits)
+        self._checks.look_again()
         self._touch()
 
     @workflow.signal
@@ -131,6 +136,7 @@ class BackendWorkflow:
     def database_maintenance(self, switch: Switch) -> None:
         """Switch database maintenance by hand; off hands it back to the periodic check (12.3)."""
         self._state.manual_maintenance = switch.on
+        self._state.checks_disabled = switch.on and switch.disable_checks
         kind = MaintenanceType.MANUAL if switch.on else None
         self._set_maintenance(kind)
         self._note(OrderKind.MAINTENANCE_ON if switch.on else OrderKind.MAINTENANCE_OFF, switch)
@@ -297,6 +303,7 @@ class BackendWorkflow:
             and not self._changed
             and not self._unrecorded
             and not self._writing
+            and not self._checks.is_at_it
             and workflow.all_handlers_finished()
         )
 

@@ -7,6 +7,7 @@ from rap.messages import (
     USUAL_PRIORITY,
     BackendLimits,
     BackendStart,
+    CheckSwitches,
     LimitsOrder,
     PassedOver,
     PriorityOrder,
@@ -42,6 +43,7 @@ class BackendState:
         self.slug = start.slug
         self._configured, self._ordered_limits = start.limits, start.ordered_limits
         self.manual_maintenance = start.manual_maintenance
+        self.checks_disabled = start.checks_disabled
         self.weights = start.weights
         self._priorities = dict(start.priorities)
         self._passed_over: dict[Line, int] = {
@@ -218,6 +220,14 @@ class BackendState:
         self._maintenance = kind
         return True
 
+    def wanted_checks(self) -> CheckSwitches:
+        """Which checks of the database are to be made (controller.md 12.3, 12.4)."""
+        return CheckSwitches(
+            backend=self.slug,
+            status=not (self.manual_maintenance and self.checks_disabled),
+            data=self._maintenance is None,
+        )
+
     # --- what readers know ---
 
     def row(self, now: float) -> BackendRow:
@@ -238,6 +248,7 @@ class BackendState:
             maintenance=self._maintenance is not None,
             maintenance_since=self._maintenance_since,
             maintenance_type=self._maintenance,
+            checks_disabled=self.checks_disabled,
             max_workers=self.limits.max_workers,
             max_db_workers=self.limits.max_db_workers,
             hold_up=hold_up,
@@ -276,6 +287,7 @@ class BackendState:
             row=self.row(self._last_seen or 0.0).model_copy(update={"slots": (), "queue": ()}),
             reservations=tuple(self._jobs.values()),
             manual_maintenance=self.manual_maintenance,
+            checks_disabled=self.checks_disabled,
         )
 
 
