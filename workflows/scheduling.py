@@ -48,6 +48,7 @@ def schedule(
     maintenance: bool,
     priorities: Mapping[str, int] = MappingProxyType({}),
     passed_over: Mapping[Line, int] = MappingProxyType({}),
+    patience: int = PATIENCE,
 ) -> Schedule:
     """Decide about all waiting jobs of a backend.
 
@@ -60,6 +61,7 @@ def schedule(
         maintenance: no database job starts.
         priorities: RAP to its priority, 1 (first) to 5, where it is not the usual one.
         passed_over: what the decision before this one returned.
+        patience: see :data:`PATIENCE`.
     """
     pools = {False: _Pool(limits.max_workers), True: _Pool(limits.max_db_workers)}
     counts: Counter[str] = Counter()
@@ -71,7 +73,7 @@ def schedule(
 
     grants: list[SlotGrant] = []
     queue: list[str] = []
-    due = [line for line, times in passed_over.items() if times >= PATIENCE]
+    due = [line for line, times in passed_over.items() if times >= patience]
     due.sort(key=lambda line: (-passed_over[line], line))
     served: Counter[Line] = Counter()
     for job, is_due in _in_turn(queues, pools, due):

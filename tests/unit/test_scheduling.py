@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rap.messages import BackendLimits, Reservation, SlotRequest
-from workflows.scheduling import never_fits, schedule
+from workflows.scheduling import PATIENCE, never_fits, schedule
 
 pytestmark = pytest.mark.unit
 
@@ -199,3 +199,95 @@ def test_never_grants_above_a_limit_and_loses_no_job(running, waiting, workers):
             if one.request.job_id in started and one.request.requires_db == kind
         )
         assert not new or before + new <= workers
+
+
+def with_rap(one: Reservation, rap_id: str) -> Reservation:
+    return one.model_copy(update={"rap_id": rap_id})
+
+
+def grants_of(plan) -> list[str]:
+    return [grant.job_id for grant in plan.grants]
+
+
+def plan_for(waiting, running=(), *, workers=10.0, **more):
+    return schedule(
+        running,
+        waiting,
+        limits=BackendLimits(max_workers=workers, max_db_workers=workers),
+        room={"h": 1000},
+        paused=False,
+        maintenance=False,
+        **more,
+    )
+
+
+def test_a_more_urgent_rap_goes_first_whatever_else_speaks_for_the_others():
+    usual = [job("d", "w1", requires_db=True), job("old", "w2")]
+    urgent = [with_rap(job("u", "busy", created_at=9), "urgent")]
+    idle = [with_rap(job("i", "w3", created_at=-1, requires_db=True), "background")]
+    running = [job(f"r{n}", "busy", host="h") for n in range(3)]
+    plan = plan_for(
+        [*idle, *usual, *urgent], running, workers=99, priorities={"urgent": 1, "background": 5}
+    )
+    assert grants_of(plan) == ["u", "d", "old", "i"]
+
+
+def test_a_workspace_that_was_passed_over_too_often_goes_next_and_only_there():
+    waiting = [job("new", "w2"), job("late", "w1", created_at=5)]
+    running = [job("r", "w1", host="h")]
+    fair = plan_for(waiting, running, workers=2)
+    assert grants_of(fair) == ["new"]
+    assert fair.passed_over == {("w1", False): 1}
+    due = plan_for(waiting, running, workers=2, passed_over={("w1", False): PATIENCE})
+    assert grants_of(due) == ["late"]
+    assert due.passed_over == {("w2", False): 1}
+    elsewhere = plan_for(waiting, running, workers=2, passed_over={("w1", True): PATIENCE})
+    assert grants_of(elsewhere) == ["new"]
+
+
+def test_a_pool_is_held_for_a_heavy_job_that_was_passed_over_too_often():
+    running = [job("r", "w3", host="h")]
+    waiting = [job("heavy", "w1", weight=2), job("light", "w2"), job("d", "w2", requires_db=True)]
+    assert grants_of(plan_for(waiting, running, workers=2)) == ["d", "light"]
+    tired = {("w1", False): PATIENCE}
+    held = plan_for(waiting, running, workers=2, passed_over=tired)
+    assert grants_of(held) == ["d"]
+    assert held.passed_over == tired
+    assert grants_of(plan_for(waiting, workers=2, passed_over=tired)) == ["heavy", "d"]
+
+
+def test_a_job_that_can_never_fit_holds_no_pool():
+    waiting = [job("heavy", "w1", weight=9), job("light", "w1", created_at=1), job("other", "w2")]
+    plan = plan_for(waiting, workers=1, passed_over={("w1", False): 10 * PATIENCE})
+    assert grants_of(plan) == ["light"]
+    alone = plan_for([waiting[0], waiting[2]], workers=1, passed_over={("w1", False): PATIENCE})
+    assert grants_of(alone) == ["other"]
+
+
+@given(
+    jobs=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([0.5, 1.0, 2.0, 4.0]), st.integers(0, 4)),
+        min_size=30,
+        max_size=120,
+    ),
+    limit=st.sampled_from([4.0, 6.0]),
+)
+def test_no_workspace_waits_for_ever_however_many_newcomers_there_are(jobs, limit):
+    patience, passed_over = 5, {}
+    running: list[Reservation] = []
+    waiting = [job("first", "patient", weight=4.0)]
+    running.extend(job(f"own{n}", "patient", host="h") for n in range(3))
+    for step, (ends, weight, other) in enumerate(jobs):
+        # Newcomers have nothing running, so the usual order prefers every one of them.
+        waiting.append(job(f"n{step}", f"new{step}-{other}", created_at=step, weight=weight))
+        if running:
+            running.pop(ends % len(running))
+        plan = plan_for(waiting, running, workers=limit, passed_over=passed_over, patience=patience)
+        passed_over = plan.passed_over
+        granted = set(grants_of(plan))
+        running += [
+            one.model_copy(update={"host": "h"}) for one in waiting if one.request.job_id in granted
+        ]
+        waiting = [one for one in waiting if one.request.job_id not in granted]
+        # At most what one ending frees can be given away at once.
+        assert passed_over.get(("patient", False), 0) < patience + 8
