@@ -32,10 +32,12 @@ REGISTRY = "ghcr.io/opensafely-core"
 PYTHON = f"{REGISTRY}/python:v2"
 EHRQL = f"{REGISTRY}/ehrql:v1"
 BUSYBOX = f"{REGISTRY}/busybox:v1"
+DATABASE_UTILS = f"{REGISTRY}/tpp-database-utils:latest"
+"""The program of the database checks."""
 TEMPORAL = f"temporalio/temporal:{TEMPORAL_VERSION.removeprefix('v')}"
 """The development server as a container."""
 DEMO_IMAGES = (PYTHON, EHRQL)
-ALL_IMAGES = (PYTHON, EHRQL, BUSYBOX, TEMPORAL)
+ALL_IMAGES = (PYTHON, EHRQL, BUSYBOX, DATABASE_UTILS, TEMPORAL)
 
 STAND_IN_LABEL = "org.opensafely.stand-in"
 SOURCES_LABEL = "org.opensafely.stand-in.sources"
@@ -66,6 +68,13 @@ STAND_INS: dict[str, StandIn] = {
         "COPY ehrql_stand_in.py /opt/ehrql.py\n"
         'ENTRYPOINT ["/usr/local/bin/python", "/opt/ehrql.py"]\n',
         ("ehrql_stand_in.py",),
+    ),
+    DATABASE_UTILS: StandIn(
+        _PYTHON_BASE,
+        python_root,
+        "COPY database_utils_stand_in.py /opt/database_utils.py\n"
+        'ENTRYPOINT ["/usr/local/bin/python", "/opt/database_utils.py"]\n',
+        ("database_utils_stand_in.py",),
     ),
     BUSYBOX: StandIn(_BUSYBOX_BASE, busybox_root, 'CMD ["/bin/sh"]\n'),
     TEMPORAL: StandIn(_TEMPORAL_BASE, temporal_root, 'ENTRYPOINT ["/usr/local/bin/temporal"]\n'),
@@ -206,7 +215,7 @@ class JobImages:
 def sources_digest() -> str:
     """What stand-ins are made of, as 12 hex digits: a change makes those that are here outdated."""
     digest = hashlib.sha256(sys.version.encode())
-    for file in ("build.py", "rootfs.py", "ehrql_stand_in.py"):
+    for file in ("build.py", "rootfs.py", "ehrql_stand_in.py", "database_utils_stand_in.py"):
         digest.update((_HERE / file).read_bytes())
     return digest.hexdigest()[:12]
 

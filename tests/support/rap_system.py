@@ -20,6 +20,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from activities import contracts
+from activities.controller.check_schedules import CheckSchedules
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.workflow_states import WorkflowStates
@@ -372,6 +373,7 @@ async def controller(
             projects.resolve_reusable_actions,
             projects.resolve_image,
             WorkflowStates(client).find_closed,
+            CheckSchedules(client).switch_checks,
             rows.record_jobs,
             rows.record_backend,
             rows.settle_intent,
