@@ -7,7 +7,6 @@ or by the next: the container, the volume's marker and the metadata say what is 
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -16,13 +15,7 @@ import structlog
 
 from rap.egress import Ending, Fault, JobOutcome, Stage
 from rap.errors import JobFault, PermanentFault, TransientFault
-from worker_agent import secrets
-from worker_agent.engine.container import (
-    DatabaseHost,
-    container_config,
-    database_hostname,
-    uses_database,
-)
+from worker_agent import execution
 from worker_agent.engine.facts import ContainerFacts
 from worker_agent.engine.images import ensure_image
 from worker_agent.host import Host
@@ -89,7 +82,7 @@ class Attempt:
             if self._host.notes.is_stopped(self._key):
                 # By an administrator of this host: an order would have ended the preparing.
                 return await self._settle(cancelled=True)
-            await self._execute(image)
+            await execution.start(self._host, self._definition, image)
             container = await self._host.engine.inspect(self._definition.id)
         container = await self._wait(container)
         if self._host.notes.is_stopped(self._key):
@@ -123,27 +116,6 @@ class Attempt:
         self._job.enter(Stage.PREPARED)
         return image
 
-    async def _execute(self, image: str) -> None:
-        definition, host = self._definition, self._host
-        found = secrets.of_job(definition, host.settings)
-        database_host = None
-        if uses_database(definition, host.settings):
-            network = host.settings.database_access_network
-            if not await host.engine.has_network(network):
-                raise TransientFault(
-                    Fault.DATABASE_NETWORK_MISSING, f"Docker has no network {network}"
-                )
-            database_host = await resolve(found["DATABASE_URL"])
-        config = container_config(
-            definition,
-            host.settings,
-            image=image,
-            mount_source=host.storage.mount_source(definition.id),
-            secrets=found,
-            database_host=database_host,
-        )
-        await host.engine.start(definition.id, config)
-
     async def _wait(self, container: ContainerFacts | None) -> ContainerFacts:
         self._has_run = True
         started = container.started_at_ns if container else None
@@ -151,13 +123,13 @@ class Attempt:
         if container is not None and container.running:
             self._job.container = container
             try:
-                container = await self._host.engine.wait(self._definition.id)
+                container = await execution.run_to_end(self._host, self._definition.id, container)
             finally:
                 self._job.container = None
         if container is None:
             # By hand; what is left of the volume says where to begin again (agent.md 4.6).
             raise TransientFault(Fault.UNEXPECTED, "the container was removed while it ran")
-        return container
+        return await execution.explained(self._host, self._definition.id, container)
 
     async def _finalize(self, container: ContainerFacts) -> JobOutcome:
         self._job.enter(Stage.FINALIZING)
@@ -229,6 +201,7 @@ class Attempt:
             await asyncio.to_thread(remove_volume, host.storage, job_id)
             host.notes.leave(job_id)
             host.usage.forget(job_id)
+            host.runs.forget(job_id)
         self._raw_log.unlink(missing_ok=True)
         host.notes.forget_stopped(self._key)
 
@@ -312,23 +285,3 @@ class Attempt:
 def belongs(container: ContainerFacts, task_id: str) -> bool:
     """Whether a container is this attempt's; one that names none may be anybody's."""
     return container.task_id in ("", task_id)
-
-
-async def resolve(url: str) -> DatabaseHost | None:
-    """The host of a database URL with its address, if it is a name.
-
-    Raises:
-        TransientFault: DATABASE_NETWORK_MISSING, the name has no address now.
-    """
-    name = database_hostname(url)
-    if name is None:
-        return None
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            name, None, family=socket.AF_INET, type=socket.SOCK_STREAM
-        )
-    except OSError as error:
-        raise TransientFault(
-            Fault.DATABASE_NETWORK_MISSING, f"the database's host has no address: {error}"
-        ) from None
-    return DatabaseHost(name=name, address=str(found[0][4][0]))

@@ -18,11 +18,11 @@ from rap.ids import CheckKind
 from rap.messages import DatabaseStatusOrder, DataCheckOrder
 from rap.models import DEFAULT_DATABASE
 from worker_agent import secrets
-from worker_agent.attempt import resolve
 from worker_agent.database_answers import data_check_finding, status_finding
 from worker_agent.engine.check_calls import CheckRun
 from worker_agent.engine.check_container import check_config
 from worker_agent.engine.images import Pinned, ensure_image
+from worker_agent.execution import resolve
 from worker_agent.host import Host
 
 log = structlog.get_logger()

@@ -8,6 +8,7 @@ from worker_agent.engine.docker import Engine
 from worker_agent.jobs import Jobs
 from worker_agent.metrics import UsageBook
 from worker_agent.notes import Notes
+from worker_agent.run_book import RunBook
 from worker_agent.workspace.storage import Storage
 
 
@@ -21,6 +22,7 @@ class Host:
     engine: Engine
     notes: Notes
     usage: UsageBook
+    runs: RunBook
     jobs: Jobs
 
     @classmethod
@@ -39,5 +41,6 @@ class Host:
             engine=Engine(max_jobs=settings.agent_max_jobs, pull_limit=settings.image_pull_timeout),
             notes=Notes(storage.state_dir),
             usage=UsageBook(storage.state_dir / "usage"),
+            runs=RunBook(storage.state_dir / "runs"),
             jobs=Jobs(),
         )

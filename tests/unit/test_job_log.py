@@ -178,7 +178,7 @@ async def test_the_next_run_of_an_action_replaces_its_log(backend):
             "Job ran out of memory (limit was 0.01GB)",
         ),
         ({"exit_code": 137}, {}, "Job killed by OpenSAFELY admin or memory limits"),
-        ({"exit_code": 1, "oom_killed": True}, {}, None),
+        ({"exit_code": 1, "oom_killed": True}, {}, "Job ran out of memory"),
     ],
 )
 @pytest.mark.spec("agent:108")

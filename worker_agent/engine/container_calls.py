@@ -12,11 +12,12 @@ from rap.egress import Fault
 from rap.errors import JobFault, PermanentFault, TransientFault
 from rap.ids import CONTAINER_PREFIX, container_name
 from worker_agent.engine.container import JOB_LABEL
-from worker_agent.engine.facts import ContainerFacts, UsageReading
-from worker_agent.engine.inspection import container_facts, usage_reading
+from worker_agent.engine.facts import ContainerFacts, EndEvents, UsageReading
+from worker_agent.engine.inspection import container_facts, end_events, moment, usage_reading
 from worker_agent.engine.lanes import BROKEN, Lanes, LongPollEnded, call, disk_full
 
 LOG_LINES = 100_000
+LATE_EVENTS_NS = 500_000_000
 
 
 class ContainerCalls:
@@ -109,6 +110,25 @@ class ContainerCalls:
                 return facts
             if broken:
                 await asyncio.sleep(0.5)
+
+    async def end_of(self, container: ContainerFacts) -> EndEvents:
+        """What the engine's events tell about the end of a container that has run.
+
+        The engine keeps its last few hundred events, of all containers and for as long as it runs
+        itself. It learns of a lack of memory from elsewhere than of an end, and perhaps later: so
+        half a second is allowed from then.
+        """
+        since, until = container.started_at_ns, container.finished_at_ns
+        if since is None or until is None:
+            return EndEvents()
+        span = {"since": moment(since), "until": moment(until + LATE_EVENTS_NS)}
+        filters = {"container": [container.id], "event": ["oom", "kill"]}
+
+        def ask(client: docker.APIClient) -> EndEvents:
+            # The engine takes fractions of a second; the SDK's types know only whole ones.
+            return end_events(client.events(filters=filters, decode=True, **span))  # type: ignore[call-overload]
+
+        return await call(self._lanes.quick, ask, f"asking how container {container.name} ended")
 
     async def kill(self, container: str) -> None:
         """Kill a container (SIGKILL), by id or name; one that is gone or ended is fine."""

@@ -15,6 +15,8 @@ class ContainerFacts(Model):
     running: bool
     started: bool
     """False for a container that was created but whose start failed."""
+    pid: int | None = None
+    """Of the first process of a running container, as the engine's host counts."""
     exit_code: int | None = None
     oom_killed: bool = False
     """The kernel killed a process of the container for lack of memory, its main one or another."""
@@ -45,3 +47,11 @@ class UsageReading(Model):
     """Processor time of all cores since the container started."""
     memory_bytes: int
     """Memory in use without the page cache, as ``docker stats`` counts it."""
+
+
+class EndEvents(Model):
+    """What the engine remembers about the end of a container; it may have forgotten."""
+
+    out_of_memory: bool = False
+    killed: bool = False
+    """Somebody had the engine send it SIGKILL."""

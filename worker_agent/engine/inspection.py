@@ -1,13 +1,14 @@
 """Reading the engine's documents. Pure."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from worker_agent.engine.container import TASK_LABEL
-from worker_agent.engine.facts import ContainerFacts, UsageReading
+from worker_agent.engine.facts import ContainerFacts, EndEvents, UsageReading
 
+_SIGKILL = "9"
 _MOMENT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
@@ -38,6 +39,7 @@ def container_facts(document: Mapping[str, Any]) -> ContainerFacts:
         name=document["Name"].removeprefix("/"),
         running=running,
         started=started_at is not None,
+        pid=state.get("Pid") or None,
         exit_code=state["ExitCode"] if ended else None,
         oom_killed=bool(state.get("OOMKilled")),
         started_at_ns=started_at,
@@ -48,6 +50,23 @@ def container_facts(document: Mapping[str, Any]) -> ContainerFacts:
         task_id=labels.get(TASK_LABEL, ""),
         inspection=dict(document),
     )
+
+
+def end_events(documents: Iterable[Mapping[str, Any]]) -> EndEvents:
+    """What the engine's events say about how a container ended."""
+    out_of_memory = killed = False
+    for document in documents:
+        action = document.get("Action")
+        attributes = (document.get("Actor") or {}).get("Attributes") or {}
+        out_of_memory = out_of_memory or action == "oom"
+        # Other signals leave it to the program what becomes of it.
+        killed = killed or (action == "kill" and attributes.get("signal") == _SIGKILL)
+    return EndEvents(out_of_memory=out_of_memory, killed=killed)
+
+
+def moment(nanoseconds_: int) -> str:
+    """A moment as the engine wants to be given it."""
+    return f"{nanoseconds_ // 1_000_000_000}.{nanoseconds_ % 1_000_000_000:09d}"
 
 
 def usage_reading(document: Mapping[str, Any]) -> UsageReading | None:
