@@ -66,6 +66,21 @@ def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+_LINKS: dict[str, Any] = {
+    "status": {
+        "operationId": "rap_status",
+        "requestBody": {"rap_ids": ["$response.body#/rap_id"]},
+        "description": "Follow the jobs of the RAP.",
+    },
+    "cancel": {
+        "operationId": "rap_cancel",
+        "requestBody": {
+            "rap_id": "$response.body#/rap_id",
+            "actions": "$request.body#/requested_actions",
+        },
+        "description": "Cancel the jobs that were asked for.",
+    },
+}
 _UNAUTHORIZED = {"401": _answer("There is no token, or it is not known.", _ref("Error"))}
 _INVALID = {"400": _answer("The body is not JSON, or not of the right form.", _ref("Error"))}
 
@@ -121,11 +136,17 @@ DOCUMENT: dict[str, Any] = {
                 ),
                 "requestBody": _body("Create"),
                 "responses": {
-                    "200": _answer(
-                        "The jobs exist already, or there is nothing to do (`count` is 0).",
-                        _ref("CreateResult"),
-                    ),
-                    "201": _answer("The jobs were created.", _ref("CreateResult")),
+                    "200": {
+                        **_answer(
+                            "The jobs exist already, or there is nothing to do (`count` is 0).",
+                            _ref("CreateResult"),
+                        ),
+                        "links": _LINKS,
+                    },
+                    "201": {
+                        **_answer("The jobs were created.", _ref("CreateResult")),
+                        "links": _LINKS,
+                    },
                     "400": _answer(
                         "The request is invalid or cannot be carried out; nothing was created.",
                         _ref("Error"),
