@@ -98,3 +98,81 @@ def logs(
     from rap.cli import agent_logs as story
 
     raise typer.Exit(story.command(job, follow=follow, tail=tail, data=data))
+
+
+Workspace = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Name of the workspace.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would change, change nothing.")]
+
+
+@manifest_app.command(epilog="Example: rap agent manifest repair asthma --dry-run")
+def repair(
+    *,
+    workspace: Workspace,
+    job: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="Only the outputs of this earlier job (the beginning of its id is enough), "
+            "flagged as out of date. Default: all jobs on record.",
+            show_default=False,
+        ),
+    ] = None,
+    branch: Annotated[
+        str, typer.Option(help="Branch whose head says which actions the study has.")
+    ] = "main",
+    repo: Annotated[
+        str | None,
+        typer.Option(
+            help="The study's repository. Default: that of the manifest's first entry.",
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Add what a manifest lacks, from the records of jobs and the files that are there.
+
+    Entries that are there stay as they are; nothing is deleted. The agent may be running.
+    """
+    from rap.cli import agent_manifest as story
+
+    code = story.repair(
+        workspace,
+        job=job,
+        branch=branch,
+        repo=repo,
+        dry_run=dry_run,
+        yes=yes,
+        data=data,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+@manifest_app.command(
+    "update-actions",
+    epilog="Example: rap agent manifest update-actions asthma "
+    "https://github.com/opensafely/asthma 0123456789abcdef0123456789abcdef01234567",
+)
+def update_actions(
+    *,
+    workspace: Workspace,
+    repo: Annotated[str, typer.Argument(metavar="REPO_URL", help="The study's repository.")],
+    commit: Annotated[str, typer.Argument(metavar="COMMIT", help="Full id.")],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Say of every output whether its action is in the project file of a commit.
+
+    Changes `out_of_date_action` and nothing else.
+    """
+    from rap.cli import agent_manifest as story
+
+    code = story.update_actions(
+        workspace, repo, commit, dry_run=dry_run, yes=yes, data=data, as_json=as_json
+    )
+    raise typer.Exit(code)

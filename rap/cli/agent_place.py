@@ -1,7 +1,7 @@
 """What the commands of ``rap agent`` share: the host they are about, choosing a job, asking."""
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -81,6 +81,15 @@ def choose(out: Console, part: str, job_ids: Collection[str], what: str, *, ask:
     if len(found) == 1:
         return found[0]
     show.say(out, f"Multiple {what} found matching '{part}':")
+    return pick(out, found, ask=ask)
+
+
+def pick(out: Console, found: Sequence[str], *, ask: bool = True) -> str:
+    """One of several, by the number that a person gives.
+
+    Raises:
+        RapError: nobody can be asked, or nobody answers.
+    """
     for number, job_id in enumerate(found, 1):
         show.say(out, f"  {number}: {job_id}")
     show.say(out, "")

@@ -113,14 +113,19 @@ def write(storage: Storage, definition: JobDefinition, document: Document) -> No
     Raises:
         TransientFault: DISK_FULL.
     """
-    path = path_of(storage, definition.workspace)
+    replace(storage, definition.workspace, document, by=definition.id)
+
+
+def replace(storage: Storage, workspace: str, document: Document, *, by: str) -> None:
+    """The same for whoever is not a job; ``by`` names the folder for the unfinished file."""
+    path = path_of(storage, workspace)
     content = json.dumps(document, indent=2).encode()
     try:
         if path.read_bytes() == content:
             return
     except FileNotFoundError:
         pass
-    _, staging = storage.staging(definition.id)
+    _, staging = storage.staging(by)
     write_file(path, content, staging=staging)
 
 
