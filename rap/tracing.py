@@ -8,6 +8,7 @@ line in the log.
 Times are nanoseconds since the epoch.
 """
 
+import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -79,6 +80,17 @@ def root_of(trace_context: Mapping[str, str]) -> SpanContext | None:
     found = trace.get_current_span(_W3C.extract(dict(trace_context), Context()))
     context = found.get_span_context()
     return context if context.is_valid else None
+
+
+def new_root() -> SpanContext:
+    """The identity of a root span that is yet to be emitted, in a trace of its own."""
+    flags = trace.TraceFlags(trace.TraceFlags.SAMPLED)
+    return SpanContext(
+        random.SystemRandom().getrandbits(128),
+        random.SystemRandom().getrandbits(64),
+        is_remote=False,
+        trace_flags=flags,
+    )
 
 
 def below(root: SpanContext) -> Context:

@@ -157,9 +157,13 @@ class Attempt:
         self, container: ContainerFacts | None, *, cancelled: bool, fault: Fault | None
     ) -> JobOutcome:
         definition, host = self._definition, self._host
+        metrics = None
         if container is not None:
             await host.engine.logs(container.id, self._raw_log)
-        usage = host.usage.read(definition.id)
+            folder = host.storage.log_dir(definition)
+            metrics = await asyncio.to_thread(
+                host.usage.conclude, definition.id, container.id, folder
+            )
         outcome = await finalize(
             definition,
             host.storage,
@@ -169,7 +173,7 @@ class Attempt:
             cancelled=cancelled,
             killed=cancelled and host.notes.is_killed(self._key),
             fault=fault,
-            metrics=usage.metrics if usage else None,
+            metrics=metrics,
             stages=await self._stages(container),
         )
         self._job.enter(Stage.FINALIZED)

@@ -6,9 +6,9 @@ from rap.git import GitCache
 from rap.settings import AgentSettings
 from worker_agent.engine.docker import Engine
 from worker_agent.jobs import Jobs
-from worker_agent.metrics import UsageBook
 from worker_agent.notes import Notes
 from worker_agent.run_book import RunBook
+from worker_agent.usage import UsageBook
 from worker_agent.workspace.storage import Storage
 
 

@@ -10,6 +10,7 @@ import structlog
 from rap.egress import Fault, JobProgress, Metrics, Stage
 from rap.models import JobDefinition
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.spans import AttemptSpans
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ class Job:
         self.container: ContainerFacts | None = None
         """The running container, while there is one."""
         self.metrics: Metrics | None = None
+        self.spans = AttemptSpans(definition)
         self.stop = asyncio.Event()
         """Set by an order to stop this attempt."""
         self.superseded = asyncio.Event()
@@ -51,13 +53,21 @@ class Job:
         self._shown = self.stage = stage
         self.since = time.time() if since is None else since
         self.trouble = None
+        self.spans.reached(stage)
         self._on_change()
 
     def in_trouble(self, fault: Fault | None) -> None:
         """Note and tell that something is being tried again, or works again."""
         if fault is not self.trouble:
             self.trouble = fault
+            if fault is not None:
+                self.spans.troubled(fault)
             self._on_change()
+
+    @property
+    def job_id(self) -> str:
+        """The id of the job."""
+        return self.definition.id
 
     @property
     def progress(self) -> JobProgress:
@@ -99,6 +109,7 @@ class Jobs:
         finally:
             del self._jobs[definition.id]
             job.gone.set()
+            job.spans.let_go()
             self.on_change()
 
     def find(self, job_id: str, task_id: str) -> Job | None:

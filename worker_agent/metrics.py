@@ -1,150 +1,159 @@
-"""How much of the machine each running job uses (agent.md 13)."""
+"""Measuring what every running job uses of the machine, again and again (agent.md 13)."""
 
 import asyncio
-from pathlib import Path
+import time
+from dataclasses import dataclass, field
 
 import structlog
-from pydantic import ValidationError
 
-from rap.egress import Metrics
+from rap.egress import Fault
 from rap.errors import JobFault
-from rap.models import Model
 from worker_agent.engine.docker import Engine
-from worker_agent.engine.facts import ContainerFacts, UsageReading
+from worker_agent.engine.facts import ContainerFacts, RunningContainer
 from worker_agent.jobs import Job, Jobs
+from worker_agent.metrics_spans import Measurement, tell_tick
+from worker_agent.usage import Usage, UsageBook, aggregate
 
 log = structlog.get_logger()
 
-MEBIBYTE = 1024 * 1024
+SHORTEST_PAUSE = 2.0
+"""Seconds between two rounds, however long one takes; less only where less is asked for."""
 
 
-class Usage(Model):
-    """What is known about a container's use of the machine up to one reading."""
+@dataclass
+class Round:
+    """What came of measuring all running jobs once."""
 
-    container_id: str
-    at: float
-    cpu_total_ns: int
-    metrics: Metrics
+    measured: list[Measurement] = field(default_factory=list)
+    took_ns: tuple[int, int] = (0, 0)
+    containers: int = 0
+    timed_out: bool = False
+    fault: Fault | None = None
+    """Why some figures are missing, if not for the time they took."""
 
-
-def aggregate(
-    before: Usage | None, reading: UsageReading, *, container_id: str, started_at: float
-) -> Usage | None:
-    """Add a reading to what is known (agent.md 13.3).
-
-    Each reading stands for the time since the one before it, whoever took that: so the figures stay
-    right when readings are missed. Readings of another container count for nothing.
-
-    Returns:
-        What is known now; as before if no time has passed.
-    """
-    if before is not None and before.container_id != container_id:
-        before = None
-    since = before.at if before else started_at
-    duration, runtime = reading.at - since, reading.at - started_at
-    if duration <= 0 or runtime <= 0:
-        return before
-    old = before.metrics if before else Metrics()
-    used_ns = reading.cpu_total_ns - (before.cpu_total_ns if before else 0)
-    cpu = max(0.0, 100 * used_ns / 1e9 / duration)
-    memory = reading.memory_bytes / MEBIBYTE
-    cpu_cumsum = old.cpu_cumsum + duration * cpu
-    memory_cumsum = old.mem_mb_cumsum + duration * memory
-    return Usage(
-        container_id=container_id,
-        at=reading.at,
-        cpu_total_ns=reading.cpu_total_ns,
-        metrics=Metrics(
-            cpu_sample=cpu,
-            cpu_peak=max(old.cpu_peak, cpu),
-            cpu_mean=cpu_cumsum / runtime,
-            cpu_cumsum=cpu_cumsum,
-            mem_mb_sample=memory,
-            mem_mb_peak=max(old.mem_mb_peak, memory),
-            mem_mb_mean=memory_cumsum / runtime,
-            mem_mb_cumsum=memory_cumsum,
-        ),
-    )
-
-
-class UsageBook:
-    """What is known about each job, kept over restarts of the agent: one small file a job."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
-
-    def read(self, job_id: str) -> Usage | None:
-        """What is known about a job; nothing if there is no file, or none that can be read."""
-        try:
-            return Usage.model_validate_json(self._file(job_id).read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValidationError:
-            log.warning("the metrics of a job start afresh: their file is damaged", id=job_id)
-            return None
-
-    def write(self, job_id: str, usage: Usage) -> None:
-        """Replace what is known about a job."""
-        temporary = self._file(job_id).with_suffix(".tmp")
-        temporary.write_text(usage.model_dump_json())
-        temporary.replace(self._file(job_id))
-
-    def forget(self, job_id: str) -> None:
-        """The job is over."""
-        self._file(job_id).unlink(missing_ok=True)
-
-    def _file(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.json"
+    def missed(self, fault: JobFault) -> None:
+        """Note that the engine did not answer a question."""
+        if isinstance(fault.__cause__, TimeoutError):
+            self.timed_out = True
+        else:
+            self.fault = fault.fault
 
 
 class Sampler:
     """Reads the use of every running job once an interval, for as long as the agent lives."""
 
-    def __init__(self, engine: Engine, jobs: Jobs, book: UsageBook, interval: float) -> None:
+    def __init__(
+        self, engine: Engine, jobs: Jobs, book: UsageBook, interval: float, backend: str = ""
+    ) -> None:
         self._engine = engine
         self._jobs = jobs
         self._book = book
         self._interval = interval
+        self._backend = backend
+        self._strangers: dict[str, Usage] = {}
+        """Containers of jobs that this process does not work on, by id."""
+        self._last_ns: int | None = None
         self._told = False
+        self._answering = True
 
     async def run(self) -> None:
-        """Sample until cancelled. A failure costs one sample of one job, never more."""
+        """Sample until cancelled. A failure costs samples, never more."""
         while True:
-            await asyncio.sleep(self._interval)
-            await self.sample()
+            began = time.monotonic()
+            await self.tick()
+            shortest = min(SHORTEST_PAUSE, self._interval)
+            await asyncio.sleep(max(shortest, self._interval - (time.monotonic() - began)))
 
-    async def sample(self) -> None:
-        """Read every running job once."""
-        running = [
-            (job, job.container) for job in self._jobs.reported() if job.container is not None
-        ]
-        results = await asyncio.gather(
-            *(self._sample(job, container) for job, container in running), return_exceptions=True
+    async def tick(self) -> None:
+        """Sample, and tell about the time since the tick before; the first only starts the time."""
+        last_ns, self._last_ns = self._last_ns, time.time_ns()
+        if last_ns is None:
+            return
+        found = await self.sample()
+        self._last_ns = time.time_ns()
+        tell_tick(
+            found.measured,
+            backend=self._backend,
+            start_ns=last_ns,
+            end_ns=self._last_ns,
+            took_ns=found.took_ns,
+            containers=found.containers,
+            timed_out=found.timed_out,
+            fault=found.fault,
         )
-        for (job, _), result in zip(running, results, strict=True):
-            if isinstance(result, (JobFault, OSError)):
-                log.warning("the use of a job could not be measured", id=job.definition.id)
-            elif isinstance(result, Exception):
-                log.error("measuring a job failed", id=job.definition.id, exc_info=result)
 
-    async def _sample(self, job: Job, container: ContainerFacts) -> None:
+    async def sample(self) -> Round:
+        """Measure every running job once."""
+        found, began = Round(), time.time_ns()
+        try:
+            containers = await self._engine.running_containers()
+        except JobFault as fault:
+            found.missed(fault)
+            self._say(answering=False)
+            found.took_ns = (began, time.time_ns())
+            return found
+        self._say(answering=True)
+        found.containers = len(containers)
+        results = await asyncio.gather(
+            *(self._measure(each) for each in containers), return_exceptions=True
+        )
+        found.took_ns = (began, time.time_ns())
+        for container, result in zip(containers, results, strict=True):
+            if isinstance(result, Measurement):
+                found.measured.append(result)
+            elif isinstance(result, JobFault):
+                found.missed(result)
+                log.warning("the use of a job could not be measured", id=container.job_id)
+            elif isinstance(result, Exception):
+                log.error("measuring a job failed", id=container.job_id, exc_info=result)
+        seen = {container.id for container in containers}
+        self._strangers = {id_: use for id_, use in self._strangers.items() if id_ in seen}
+        return found
+
+    async def _measure(self, container: RunningContainer) -> Measurement | None:
+        job, facts = self._own(container)
         reading = await self._engine.usage(container.id)
-        if container.started_at_ns is None or job.container is not container:
-            return
         if reading is None:
-            if not self._told:
-                log.warning(
-                    "Docker gives no figures about a running container", id=job.definition.id
-                )
-            self._told = True
-            return
+            # It may have ended meanwhile.
+            if facts is not None and job is not None and job.container is facts and not self._told:
+                log.warning("Docker gives no figures about a running container", id=job.job_id)
+                self._told = True
+            return None
+        if job is None or facts is None or facts.started_at_ns is None:
+            usage = aggregate(
+                self._strangers.get(container.id),
+                reading,
+                container_id=container.id,
+                started_at=container.created_at,
+            )
+            if usage is not None:
+                self._strangers[container.id] = usage
+            return Measurement(container=container, reading=reading, usage=usage)
+        if job.container is not facts:
+            return None
         usage = aggregate(
-            self._book.read(job.definition.id),
+            self._book.read(job.job_id),
             reading,
             container_id=container.id,
-            started_at=container.started_at_ns / 1e9,
+            started_at=facts.started_at_ns / 1e9,
         )
         if usage is not None:
-            self._book.write(job.definition.id, usage)
+            self._book.write(job.job_id, usage)
             job.metrics = usage.metrics
+        return Measurement(container=container, reading=reading, usage=usage, job=job)
+
+    def _own(self, container: RunningContainer) -> tuple[Job | None, ContainerFacts | None]:
+        """The job that this process works on in that very container."""
+        for job in self._jobs.reported():
+            facts = job.container
+            if facts is not None and facts.id == container.id:
+                return job, facts
+        return None, None
+
+    def _say(self, *, answering: bool) -> None:
+        if answering is not self._answering:
+            if answering:
+                log.info("Docker answers again: jobs are measured")
+            else:
+                log.warning("Docker does not answer: jobs are not measured")
+        self._answering = answering

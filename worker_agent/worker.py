@@ -103,7 +103,9 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
         await startup.settle_the_past(host, client)
         reporter = Reporter(host, client)
         host.jobs.on_change = reporter.changed
-        sampler = Sampler(host.engine, host.jobs, host.usage, settings.stats_poll_interval)
+        sampler = Sampler(
+            host.engine, host.jobs, host.usage, settings.stats_poll_interval, settings.backend
+        )
         own = workers(host, client)
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(each.run()) for each in own]

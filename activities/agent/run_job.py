@@ -9,6 +9,7 @@ import structlog
 from temporalio import activity
 
 from activities.contracts import RUN_JOB
+from rap import tracing
 from rap.egress import Ending, JobOutcome
 from rap.errors import PermanentFault
 from rap.models import JobDefinition
@@ -17,6 +18,7 @@ from worker_agent.egress_guard import RETRY_DELAY, AgentRestart
 from worker_agent.host import Host
 from worker_agent.jobs import Job
 from worker_agent.notes import key_of
+from worker_agent.workspace.metadata import load_for
 from worker_agent.workspace.storage import component
 
 log = structlog.get_logger()
@@ -71,9 +73,17 @@ class RunJob:
         async with _heartbeats() as beat, self._host.jobs.admit(definition) as job:
             beat(job)
             outcome = await self._until_the_end(Attempt(self._host, job), job, key)
+            await self._tell_end(job, outcome)
         # Not when the activity was given back: then the next agent makes sure with this token.
         self._host.notes.drop_token(key)
         return outcome
+
+    async def _tell_end(self, job: Job, outcome: JobOutcome) -> None:
+        record = None
+        if tracing.is_on():
+            with tracing.harmless(f"failed to trace job results for job {job.job_id}"):
+                record = await asyncio.to_thread(load_for, job.definition, self._host.storage)
+        job.spans.ended(outcome, record)
 
     async def _until_the_end(self, attempt: Attempt, job: Job, key: str) -> JobOutcome:
         flow = asyncio.create_task(attempt.run())

@@ -189,7 +189,11 @@ async def test_a_cancelled_running_job_is_killed_and_only_its_record_is_kept(run
     assert (record["cancelled"], record["exit_code"]) == (True, "137")
     assert record["status_message"] == "Job cancelled by system"
     assert record["outputs"] == {}
-    assert files_in(host.storage.log_dir(definition)) == ["logs.txt", "metadata.json"]
+    assert files_in(host.storage.log_dir(definition)) == [
+        "logs.txt",
+        "metadata.json",
+        "metrics.jsonl",
+    ]
     assert files_in(host.settings.medium_privacy) == []
     assert not (host.storage.high("wksp") / "metadata").exists()
     await nothing_left(host, definition)
@@ -340,8 +344,8 @@ async def stand_at(state, host, definition, run):
     [
         ("unknown", "None", ["metadata.json"]),
         ("prepared", "None", ["metadata.json"]),
-        ("executing", "137", ["logs.txt", "metadata.json"]),
-        ("executed", "0", ["logs.txt", "metadata.json"]),
+        ("executing", "137", ["logs.txt", "metadata.json", "metrics.jsonl"]),
+        ("executed", "0", ["logs.txt", "metadata.json", "metrics.jsonl"]),
     ],
 )
 async def test_a_job_is_discarded_from_wherever_it_stands(

@@ -1,7 +1,7 @@
 import pytest
 
 from worker_agent.engine.facts import UsageReading
-from worker_agent.metrics import MEBIBYTE, Usage, UsageBook, aggregate
+from worker_agent.usage import MEBIBYTE, Usage, UsageBook, aggregate
 
 pytestmark = pytest.mark.unit
 

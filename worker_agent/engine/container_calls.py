@@ -12,7 +12,7 @@ from rap.egress import Fault
 from rap.errors import JobFault, PermanentFault, TransientFault
 from rap.ids import CONTAINER_PREFIX, container_name
 from worker_agent.engine.container import JOB_LABEL
-from worker_agent.engine.facts import ContainerFacts, EndEvents, UsageReading
+from worker_agent.engine.facts import ContainerFacts, EndEvents, RunningContainer, UsageReading
 from worker_agent.engine.inspection import container_facts, end_events, moment, usage_reading
 from worker_agent.engine.lanes import BROKEN, Lanes, LongPollEnded, call, disk_full
 
@@ -177,6 +177,26 @@ class ContainerCalls:
                     file.write(chunk)
 
         await call(self._lanes.work, copy, f"reading the log of container {container}", finish=True)
+
+    async def running_containers(self) -> list[RunningContainer]:
+        """The running containers that are named as those of jobs, of whichever agent."""
+
+        def listing(client: docker.APIClient) -> list[dict[str, Any]]:
+            answer: list[dict[str, Any]] = client.containers(filters={"name": CONTAINER_PREFIX})
+            return answer
+
+        found = await call(self._lanes.stats, listing, "listing running containers")
+        # The filter also finds names that hold the prefix elsewhere.
+        return [
+            RunningContainer(
+                id=each["Id"],
+                job_id=name.removeprefix(f"/{CONTAINER_PREFIX}"),
+                created_at=each["Created"],
+            )
+            for each in found
+            for name in each["Names"]
+            if name.startswith(f"/{CONTAINER_PREFIX}")
+        ]
 
     async def usage(self, container: str) -> UsageReading | None:
         """What a running container has used so far; ``None`` if it runs no more."""

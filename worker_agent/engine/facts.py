@@ -55,3 +55,12 @@ class EndEvents(Model):
     out_of_memory: bool = False
     killed: bool = False
     """Somebody had the engine send it SIGKILL."""
+
+
+class RunningContainer(Model):
+    """A running container of a job, as a listing shows it."""
+
+    id: str
+    job_id: str
+    created_at: float
+    """Seconds since the epoch, whole ones."""
