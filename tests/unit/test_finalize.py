@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from rap.egress import Ending, ExitNote, Fault
 from rap.errors import TransientFault
 from tests.support.workspace import HIGH, MODERATE, Backend, container, tree
-from worker_agent.workspace import copying, job_log, manifest, metadata
+from worker_agent.workspace import copying, job_log, manifest, metadata, outputs
 from worker_agent.workspace.finalize import finalize, recorded_outcome
 
 pytestmark = pytest.mark.unit
@@ -244,7 +244,20 @@ async def test_a_refused_file_is_told_in_the_log_and_its_pattern_is_unmatched(ba
     )
 
 
-async def test_a_sparse_giant_fails_the_job_with_a_sentence_and_files_nothing(backend):
+async def test_a_sparse_giant_is_refused_beside_a_good_file(backend):
+    job = backend.job(output_spec={"*.csv": MODERATE})
+    with (backend.fill_volume(job, {"good.csv": "x"}) / "giant.csv").open("wb") as file:
+        file.truncate(2**43)
+    outcome = await backend.finish(job)
+    assert (outcome.ending, outcome.fault) == (Ending.COMPLETED, None)
+    assert tree(backend.medium) == {"good.csv", "metadata/make.log", "metadata/manifest.json"}
+    assert list(backend.metadata(job)["refused_outputs"]) == ["giant.csv"]
+
+
+async def test_more_than_the_disk_holds_fails_the_job_with_a_sentence_and_files_nothing(
+    backend, monkeypatch
+):
+    monkeypatch.setattr(outputs, "_GIANT", 2**60)
     job = backend.job(output_spec={"*.csv": MODERATE})
     with (backend.fill_volume(job, {"good.csv": "x"}) / "giant.csv").open("wb") as file:
         file.truncate(2**43)
@@ -278,6 +291,30 @@ async def test_an_output_that_has_no_place_in_the_workspace_fails_the_job(
     assert path.read_text() == "older"
     assert "b.csv" not in tree(backend.high) | tree(backend.medium)
     assert "cannot be filed" in backend.metadata(job)["error"]["message"]
+
+
+async def test_a_note_whose_place_another_output_takes_fails_the_job_before_anything_is_filed(
+    backend,
+):
+    job = backend.job(output_spec={"*.csv": MODERATE, "*/*.txt": MODERATE, "b.csv": MODERATE})
+    files = {"a.csv": PATIENTS, "a.csv.txt/x.txt": "x", "b.csv": "y"}
+    outcome = await backend.finish(job, files, exit_code=137)
+    assert outcome.fault is Fault.OUTPUTS_REFUSED
+    assert tree(backend.high) == tree(backend.medium) == {"metadata/make.log"}
+    assert backend.metadata(job)["status_message"] == (
+        "Job killed by OpenSAFELY admin or memory limits\n"
+        "a.csv.txt cannot be filed: in the workspace, a file stands where it needs a directory, "
+        "or a directory where it needs a file"
+    )
+
+
+async def test_a_clock_set_back_does_not_keep_the_log_of_an_earlier_run(backend):
+    await backend.finish(backend.job(), {"out.csv": "x"}, raw_log=backend.raw_log("first\n"))
+    later = backend.medium / "metadata/make.log"
+    os.utime(later, (later.stat().st_mtime + 300,) * 2)
+    second = backend.job(id="job2", task_id="job2-001")
+    await backend.finish(second, {"out.csv": "x"}, raw_log=backend.raw_log("second\n"))
+    assert later.read_text().startswith("second\n")
 
 
 async def test_a_volume_that_vanished_fails_the_job(backend):

@@ -233,3 +233,20 @@ async def test_the_author_reads_about_unmatched_patterns_in_the_log(backend):
         "\nstatus_message: \n  No outputs found matching patterns:\n - wrong.*\n"
         "hint: \n  Did you mean to match one of these files instead?\n - right.csv\n"
     ) in log
+
+
+def test_a_log_of_a_few_endless_lines_is_kept_from_its_end(backend, monkeypatch):
+    monkeypatch.setattr(job_log, "MOST_BYTES", 100)
+    job = backend.job()
+    raw = backend.raw_log("a" * 150 + "\n" + "b" * 60 + "\n")
+    job_log.write(backend.storage, job, JobRecord(), raw)
+    log = (backend.log_dir(job) / "logs.txt").read_text()
+    said = "[the log is too long: 112 bytes were left out here]\n"
+    assert log.startswith(f"{said}{'a' * 38}\n{'b' * 60}\n\n{job_log.HEADING}\n")
+
+
+def test_a_log_that_just_fits_is_kept_whole(backend, monkeypatch):
+    monkeypatch.setattr(job_log, "MOST_BYTES", len(LINE))
+    job = backend.job()
+    job_log.write(backend.storage, job, JobRecord(), backend.raw_log(LINE))
+    assert (backend.log_dir(job) / "logs.txt").read_text().startswith(f"{LINE}\n{job_log.HEADING}")

@@ -1,9 +1,15 @@
 """The gate to level 4: what passes, what does not, and what its author is told."""
 
+import bz2
 import codecs
 import csv
+import gzip
 import io
+import lzma
+import pickle
 import random
+import zipfile
+import zlib
 
 import pytest
 from hypothesis import example, given
@@ -188,6 +194,20 @@ def test_both_problems_of_a_table_are_told():
         "foo|patient_id|bar\n1|2|3\n",
         'foo,"patient_id\n1\n2\n3"\n1,2\n',
         "patient_id\r1\r",
+        "[patient_id],foo\n1,2\n",
+        '="patient_id",foo\n1,2\n',
+        "# patient_id,foo\n1,2\n",
+        "patient_id.x,foo\n1,2\n",
+        "df.patient_id,foo\n1,2\n",
+        "patient_id age\n1 2\n",
+        "age  patient_id\n1 2\n",
+        "patient\x08_id,foo\n1,2\n",
+        "patient_id\ufe0f,foo\n1,2\n",
+        "patient_id\u0323,foo\n1,2\n",
+        "PAT\u0130ENT_ID,foo\n1,2\n",
+        "\u2039patient_id\u203a,foo\n1,2\n",
+        "gr\u00f6\u00dfe,patient_id\n1,2\n",
+        "foo,bar\n\u00e4,patient_id\n1,2\n",
     ],
     ids=ascii,
 )
@@ -200,7 +220,9 @@ def test_the_forbidden_column_does_not_pass_in_another_encoding(encoding):
     assert verdict_on("patient_id,foo\n1,2\n".encode(encoding)).excluded
 
 
-@pytest.mark.parametrize("name", ["patient_ids", "n_patient_id", "patient_id_count", "id"])
+@pytest.mark.parametrize(
+    "name", ["patient_ids", "n_patient_id", "patient_id_count", "id", "my patient_id is gone"]
+)
 def test_columns_that_only_resemble_it_pass(name):
     assert not verdict_on(f"{name},foo\n1,2\n").excluded
 
@@ -231,6 +253,145 @@ def test_a_table_that_cannot_be_checked_is_excluded_with_the_reason(content, mes
     assert note.startswith("\nThe file:\n\noutput/foo.csv\n\n")
     assert note.endswith("\n")
     assert "*not* been copied to Level 4 storage" in note
+
+
+def test_blanks_part_names_only_where_a_line_is_one_cell():
+    assert verdict_on("the patient_id column\n1\n").message == PATIENT
+    assert not verdict_on("foo\nthe patient_id column\n").excluded
+
+
+def test_a_mention_does_not_cast_suspicion_on_later_records():
+    assert not verdict_on('foo,bar\nmy patient_id,1\n"2",3\n').excluded
+
+
+# --- packed content ---
+
+PACKED = "File contains compressed or packed data"
+ALL_TYPES = (".csv", ".txt", ".html", ".svg", ".svgz", ".md", ".log", ".json", ".png", ".gz")
+
+
+def zipped(content=b"patient_id\n1\n"):
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr("a.csv", content)
+    return held.getvalue()
+
+
+@pytest.mark.parametrize("name", [f"foo{suffix}" for suffix in ALL_TYPES if suffix != ".svgz"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(b"patient_id\n1\n"),
+        bz2.compress(b"patient_id\n1\n"),
+        bz2.compress(b""),
+        lzma.compress(b"patient_id\n1\n"),
+        lzma.compress(b"patient_id\n1\n", lzma.FORMAT_ALONE),
+        zipped(),
+        b"PK\x05\x06" + bytes(18),
+        b"\x28\xb5\x2f\xfd\x04\x00",
+        b"\x04\x22\x4d\x18\x64",
+        b"7z\xbc\xaf\x27\x1c\x00",
+        b"Rar!\x1a\x07\x01\x00",
+        b"PAR1\x15\x04",
+        b"ARROW1\x00\x00",
+        b"FEA1\x00\x00\x00\x00",
+        b"\x89HDF\r\n\x1a\n",
+        b"SQLite format 3\x00",
+        b"RDX3\nX\n",
+        b"RDA2\nA\n",
+        b"<stata_dta><header>",
+        b"$FL2@(#) SPSS",
+        b"\x93NUMPY\x01\x00",
+        pickle.dumps(["patient_id"]),
+        b"\x1f\x9d\x90",
+    ],
+    ids=lambda content: ascii(content[:8]),
+)
+def test_packed_content_does_not_pass_under_any_name(content, name):
+    verdict = verdict_on(content, name, file_types=ALL_TYPES)
+    assert verdict.message == PACKED
+    assert "contains compressed or packed data, so it could not be checked" in verdict.note
+
+
+@pytest.mark.parametrize("content", [b"PAR1,foo\n1,2\n", b"PKs\n1\n", b"BZh,x\n1,2\n", b"RDX\n1\n"])
+def test_text_that_begins_much_like_a_format_passes(content):
+    assert not verdict_on(content).excluded
+
+
+SVG = b"<svg xmlns='http://www.w3.org/2000/svg'></svg>"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b"\xef\xbb\xbf",
+        b"\n ",
+        b"<?xml version='1.0'?>\n",
+        b"<!-- made by R -->",
+        b"<!DOCTYPE svg>",
+    ],
+)
+def test_a_compressed_image_passes(before):
+    assert not verdict_on(gzip.compress(before + SVG), "a.svgz", file_types=ALL_TYPES).excluded
+
+
+def test_a_compressed_image_may_be_as_large_as_any_file():
+    image = SVG + b" " * (1_000_000 - len(SVG))
+    packed = gzip.compress(image)
+    assert not verdict_on(packed, "a.svgz", file_types=ALL_TYPES, max_filesize=1_000_000).excluded
+    verdict = verdict_on(packed, "a.svgz", file_types=ALL_TYPES, max_filesize=999_999)
+    assert verdict.message == "File is not a compressed SVG image"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        SVG,
+        gzip.compress(b""),
+        gzip.compress(b"patient_id\n1\n"),
+        gzip.compress(b"<html><svg></svg></html>"),
+        gzip.compress(b"<!-- patient_id -->"),
+        gzip.compress(b"<?xml version='1.0'?><svga/>"),
+        gzip.compress(b"x" + SVG),
+        gzip.compress(SVG)[:-1],
+        gzip.compress(SVG)[:-8] + bytes(8),
+        gzip.compress(SVG) + b"x",
+        gzip.compress(SVG) + gzip.compress(b"patient_id\n1\n"),
+        gzip.compress(SVG + bytes(random.Random(1).randbytes(70_000))) + b"x" * 200_000,
+        zlib.compress(SVG),
+        bz2.compress(SVG),
+    ],
+    ids=range(15),
+)
+def test_what_is_not_one_compressed_image_is_excluded(content):
+    verdict = verdict_on(content, "a.svgz", file_types=ALL_TYPES)
+    assert verdict.message == "File is not a compressed SVG image"
+    assert "is not a compressed SVG image, or is one that is too large" in verdict.note
+
+
+def test_a_small_file_that_unpacks_to_a_giant_is_not_unpacked_to_its_end(monkeypatch):
+    giant = gzip.compress(SVG + bytes(300 * 2**20), 1)
+    asked = []
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            asked.append(size)
+            return super().read(size)
+
+    check(Counting(giant), "a.svgz", LIMITS.model_copy(update={"file_types": (".svgz",)}))
+    assert 0 < sum(asked) < len(giant) / 2
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.svgz", "a.txt"])
+def test_a_file_whose_beginning_cannot_be_read_is_excluded(name):
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            raise OSError(5, "Input/output error")
+
+    verdict = check(Failing(b"foo\n"), name, LIMITS.model_copy(update={"file_types": ALL_TYPES}))
+    assert verdict.short_messages == ("File could not be read",)
 
 
 def test_the_longest_line_that_is_checked_has_two_mebibytes():

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from rap.egress import Fault
 from rap.errors import PermanentFault
 from tests.support.workspace import HIGH, MODERATE
-from worker_agent.workspace import beneath
-from worker_agent.workspace.outputs import check_patterns, match, shown
+from worker_agent.workspace import beneath, outputs
+from worker_agent.workspace.outputs import MOST_OUTPUTS, check_patterns, match, shown
 
 pytestmark = pytest.mark.unit
 
@@ -218,6 +218,8 @@ def test_a_socket_is_refused(volume, monkeypatch):
         (b"a\x1b[31m.csv", "a\\x1b[31m.csv"),
         (b"a\xff.csv", "a\\xff.csv"),
         ("a\u2028b.csv".encode(), "a\\u2028b.csv"),
+        ("a\u202evsc.exe.csv".encode(), "a\\u202evsc.exe.csv"),
+        ("a\u2066b.csv".encode(), "a\\u2066b.csv"),
     ],
 )
 def test_a_name_that_cannot_be_shown_is_refused(volume, name, as_shown):
@@ -303,14 +305,86 @@ def test_very_deep_directories_are_left_alone(volume):
     assert not volume.exists()
 
 
-def test_a_hundred_thousand_files_are_matched(volume):
+def test_tens_of_thousands_of_files_are_matched_but_no_more_than_a_manifest_can_hold(volume):
     folder = volume / "many"
     folder.mkdir()
-    for number in range(100_000):
+    for number in range(MOST_OUTPUTS):
         os.close(os.open(folder / f"{number}.csv", os.O_CREAT, 0o600))
     result = found_in(volume, ["many/*.csv", "many/1.txt"])
-    assert len(result.outputs) == 100_000
+    assert len(result.outputs) == MOST_OUTPUTS
     assert result.unmatched_patterns == ("many/1.txt",)
+    put(volume, "many/more.csv")
+    with pytest.raises(PermanentFault, match="match more than 50000 files") as caught:
+        found_in(volume, ["many/*.csv", "many/1.txt"])
+    assert caught.value.fault is Fault.OUTPUTS_REFUSED
+
+
+def sparse(path: Path, size: int, written: int) -> None:
+    with path.open("wb") as file:
+        for _ in range(written // 2**20):
+            file.write(b"x" * 2**20)
+        file.truncate(size)
+
+
+def test_a_giant_of_which_hardly_anything_was_written_is_refused(volume):
+    sparse(volume / "a.csv", 2**30, 0)
+    sparse(volume / "b.csv", 2**30 + 2**26, 2**24)
+    assert refused(volume, "*.csv") == {
+        "a.csv": "it is a sparse file: hardly anything of it was ever written",
+        "b.csv": "it is a sparse file: hardly anything of it was ever written",
+    }
+
+
+def test_a_file_with_holes_is_an_output_when_it_is_small_or_partly_written(volume):
+    sparse(volume / "a.csv", 2**30 - 1, 0)
+    sparse(volume / "b.csv", 2**30, 2**24)
+    result = found_in(volume, ["*.csv"])
+    assert result.sizes == {"a.csv": 2**30 - 1, "b.csv": 2**30}
+    assert result.refused == {}
+
+
+@pytest.mark.parametrize(("length", "is_refused"), [(1000, False), (1001, True)])
+def test_a_name_longer_than_readers_can_open_is_refused(volume, length, is_refused):
+    parts = [*("d" * 99 for _ in range(9)), "f" * (length - 900)]
+    put(volume, "/".join(parts))
+    result = found_in(volume, ["/".join("*" * 10)])
+    assert list(result.outputs) == ([] if is_refused else ["/".join(parts)])
+    assert list(result.refused.values()) == (
+        ["its name is longer than 1000 bytes"] if is_refused else []
+    )
+
+
+def test_long_names_are_cut_in_the_lists_that_people_read(volume):
+    parts = ["\x01" * 250] * 4
+    put(volume, "/".join(parts))
+    (stray,) = found_in(volume, [], marker_mtime_ns=0).unmatched_outputs
+    assert stray == ("\\x01" * 250) + "…"
+    (name,) = found_in(volume, ["*/*/*/*"]).refused
+    assert name == stray
+
+
+def test_at_most_a_thousand_refusals_are_listed(volume):
+    for number in range(1001):
+        (volume / f"{number}.csv").symlink_to("x")
+        put(volume, f"{number}\n.txt")
+    assert len(found_in(volume, ["*.csv"]).refused) == 1000
+    assert len(found_in(volume, ["*.txt"]).refused) == 1000
+
+
+def test_a_directory_exchanged_for_a_link_while_it_is_read_is_said(volume, outside, monkeypatch):
+    put(volume, "output/a.csv", "b.csv")
+    real = outputs.open_directory
+
+    def exchange(root, parts):
+        if parts == ("output",):
+            (volume / "output").rename(volume / "away")
+            (volume / "output").symlink_to(outside.parent)
+        return real(root, parts)
+
+    monkeypatch.setattr(outputs, "open_directory", exchange)
+    result = found_in(volume, ["output/*.csv", "b.csv"])
+    assert set(result.outputs) == {"b.csv"}
+    assert result.refused == {"output": "the directory was changed while it was read"}
 
 
 # --- strays ---

@@ -131,6 +131,59 @@ def test_a_file_rewritten_with_the_same_size_while_it_is_copied_is_refused(
         copy(source, target)
 
 
+def test_a_file_rewritten_by_who_sets_its_time_back_is_refused(source, target, monkeypatch):
+    real, calls = os.read, []
+    before = (source / "a.csv").stat()
+
+    def read(descriptor, count):
+        calls.append(count)
+        if len(calls) == 2:
+            with (source / "a.csv").open("r+b") as file:
+                file.write(b"xyz")
+            os.utime(source / "a.csv", ns=(before.st_atime_ns, before.st_mtime_ns))
+        return real(descriptor, count)
+
+    monkeypatch.setattr(os, "read", read)
+    with pytest.raises(PermanentFault, match="was changed while"):
+        copy(source, target)
+
+
+@pytest.mark.parametrize("trick", ["link", "directory", "pipe"])
+def test_what_is_exchanged_for_a_file_before_it_is_opened_is_not_read(
+    source, tmp_path, monkeypatch, trick
+):
+    real, place = os.stat, source / "a.csv"
+
+    def stat(*args, **options):
+        answer = real(*args, **options)
+        place.unlink()
+        if trick == "link":
+            place.symlink_to(tmp_path / "victim")
+        elif trick == "pipe":
+            os.mkfifo(place)
+        else:
+            place.mkdir()
+        return answer
+
+    with beneath.directory(source) as here:
+        monkeypatch.setattr(os, "stat", stat)
+        with pytest.raises(beneath.NotARegularFile):
+            beneath.open_file(here, "a.csv")
+
+
+def test_a_file_in_a_directory_exchanged_for_a_link_is_not_read(source, tmp_path):
+    (source / "folder").mkdir()
+    (source / "folder/x.csv").write_text("mine")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "x.csv").write_text("not mine")
+    with beneath.directory(source) as here:
+        (source / "folder").rename(source / "away")
+        (source / "folder").symlink_to(elsewhere)
+        with pytest.raises(NotADirectoryError):
+            beneath.open_file(here, "folder/x.csv")
+
+
 def test_a_full_disk_leaves_no_partial_file(source, target, monkeypatch):
     (target / "a.csv").write_text("before")
 

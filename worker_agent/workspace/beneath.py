@@ -7,6 +7,7 @@ links, and what was opened is what is read (architecture.md 3).
 Names are relative POSIX paths, ``a/b/c``. Descriptors returned are the caller's to close.
 """
 
+import errno
 import os
 import secrets
 import stat
@@ -15,6 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_EXCHANGED = (errno.ELOOP, errno.ENXIO)
+"""A link, or a socket or an idle pipe, in place of the file that was looked at."""
 _LONGEST_COMPONENT = 250
 """Bytes; a file system takes 255, and a message file adds ``.txt`` to the name (agent.md 9.7)."""
 
@@ -115,7 +118,12 @@ def open_file(root: int, name: str) -> int:
         if not stat.S_ISREG(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
             raise NotARegularFile(f"{name} is not an ordinary file")
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(last, flags, dir_fd=folder)
+        try:
+            descriptor = os.open(last, flags, dir_fd=folder)
+        except OSError as error:
+            if error.errno in _EXCHANGED:
+                raise NotARegularFile(f"{name} is not an ordinary file") from error
+            raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise NotARegularFile(f"{name} is not an ordinary file")

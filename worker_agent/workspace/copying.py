@@ -95,14 +95,18 @@ def copy_open_file(
             if size > before.st_size:
                 break  # it grows while we read: no end may ever come
         after = os.fstat(source)
-        unchanged = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-        if size != before.st_size or not unchanged:
+        # The time of the last change tells also of a writer that sets the other one back.
+        if size != before.st_size or _state(before) != _state(after):
             raise PermanentFault(
                 Fault.OUTPUTS_REFUSED, f"{called} was changed while it was being copied"
             )
         if durable:
             os.fsync(target)
     return Copied(size, digest.hexdigest())
+
+
+def _state(info: os.stat_result) -> tuple[int, int, int]:
+    return info.st_size, info.st_mtime_ns, info.st_ctime_ns
 
 
 def replace(staged_in: int, staged: str, folder: int, name: str) -> None:

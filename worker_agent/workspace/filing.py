@@ -198,12 +198,16 @@ def _publish(
         beneath.directory(storage.high(definition.workspace), create=True) as high,
         beneath.directory(storage.medium(definition.workspace), create=True) as medium,
     ):
-        for file in staged:
-            _check_place(high, file.name)
-            if file.name in shown:
-                _check_place(medium, file.name)
-            if file.output.excluded:
-                _check_place(medium, _note(file.name))
+        places = [
+            *((high, file.name) for file in staged),
+            *((medium, file.name) for file in staged if file.name in shown),
+            *((medium, _note(file.name)) for file in staged if file.output.excluded),
+        ]
+        # All folders are made before any place is looked at: one may be in the way of another file.
+        for root, name in places:
+            _make_folders(root, name)
+        for root, name in places:
+            _check_place(root, name)
         # Deleting comes first: a note may have the name of a file that is not shown any more.
         for file in staged:
             if file.name not in shown:
@@ -237,21 +241,27 @@ def _note(name: str) -> str:
     return f"{name}.txt"
 
 
-def _check_place(root: int, name: str) -> None:
-    """Make the folders of a file, and be sure that it can be moved to its place."""
+def _make_folders(root: int, name: str) -> None:
     try:
-        with beneath.parent_of(root, name, create=True) as (folder, last):
-            in_the_way = stat.S_ISDIR(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        in_the_way = False
+        with beneath.parent_of(root, name, create=True):
+            pass
     except NotADirectoryError:
-        in_the_way = True
-    if in_the_way:
-        raise PermanentFault(
-            Fault.OUTPUTS_REFUSED,
-            f"{name} cannot be filed: in the workspace, a file stands where it needs a directory, "
-            "or a directory where it needs a file",
-        )
+        raise _in_the_way(name) from None
+
+
+def _check_place(root: int, name: str) -> None:
+    """Be sure that a file can be moved to its place."""
+    with beneath.parent_of(root, name) as (folder, last), suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(last, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise _in_the_way(name)
+
+
+def _in_the_way(name: str) -> PermanentFault:
+    return PermanentFault(
+        Fault.OUTPUTS_REFUSED,
+        f"{name} cannot be filed: in the workspace, a file stands where it needs a directory, "
+        "or a directory where it needs a file",
+    )
 
 
 def _place(staging: int, staged: str, root: int, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from rap.egress import SHA256, Ending, Fault, JobOutcome, Metrics, Stage
+from rap.egress import SHA256, Ending, ExitNote, Fault, JobOutcome, Metrics, Stage
 from rap.errors import FAULT_SENTENCES, PermanentFault
 from rap.git import GitCache
 from rap.models import RUN_ALL, JobDefinition
@@ -148,7 +148,7 @@ def _finalize(
             job_log.write(storage, definition, record, raw_log)
         metadata.save(storage, definition, record)
         if ran_to_its_end:
-            job_log.copy_to_workspaces(storage, definition)
+            job_log.copy_to_workspaces(storage, definition, again=False)
         discard_staged(storage, definition.id)
         return metadata.outcome_of(record, definition)
 
@@ -194,12 +194,17 @@ def _record(
         killed=killed,
         fault=fault,
     )
+    note = exit_note(container, cancelled=cancelled, killed=killed)
     outcome = JobOutcome(
         task_id=definition.task_id,
         ending=ending,
         exit_code=container.exit_code if container and ended else None,
-        exit_note=exit_note(container, cancelled=cancelled, killed=killed),
+        exit_note=note,
         memory_limit_bytes=container.memory_limit_bytes if container else None,
+        memory_peak_bytes=container.memory_peak_bytes if container else None,
+        run_time_limit_s=(
+            container.run_time_limit_s if container and note is ExitNote.OUT_OF_TIME else None
+        ),
         has_unmatched_patterns=bool(matched.unmatched_patterns),
         has_level4_excluded_files=bool(excluded),
         fault=None if cancelled else fault,
@@ -211,7 +216,7 @@ def _record(
         outputs={name: level.value for name, level in matched.outputs.items()},
         unmatched_patterns=matched.unmatched_patterns,
         unmatched_outputs=matched.unmatched_outputs,
-        status_message=message or detail,
+        status_message="\n".join(filter(None, (message, detail))) or None,
         hint=hint(
             container,
             unmatched_patterns=matched.unmatched_patterns,
@@ -259,7 +264,7 @@ def _finish_again(definition: JobDefinition, storage: Storage) -> JobOutcome | N
     if record.outcome is not None and (
         record.outcome.ending is Ending.COMPLETED or record.outcome.fault is Fault.OUTPUTS_REFUSED
     ):
-        job_log.copy_to_workspaces(storage, definition)
+        job_log.copy_to_workspaces(storage, definition, again=True)
         discard_staged(storage, definition.id)
     return metadata.outcome_of(record, definition)
 

@@ -4,6 +4,7 @@ It is written for the author of the study, and read at level 4; the release tool
 by its heading and never cuts what follows it.
 """
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -15,6 +16,8 @@ from worker_agent.workspace.storage import LOG_FILE, Storage, component
 
 HEADING = "=============JOB SUMMARY============="
 MOST_LINES = 100_000
+MOST_BYTES = 256 * 1024 * 1024
+"""Of the program's lines; a line may have any length, and the log is kept three times."""
 _CHUNK = 1024 * 1024
 _KEYS = (
     "job_definition_id",
@@ -64,7 +67,8 @@ def write(
         storage: where.
         definition: the job.
         record: what the summary is made of.
-        raw_log: the container's lines, of which the last 100000 are kept; ``None``: there are none.
+        raw_log: the container's lines, of which the last 100000 are kept, and of these what fits
+            into 256 MiB; ``None``: there are none.
 
     Raises:
         TransientFault: DISK_FULL.
@@ -78,11 +82,15 @@ def write(
         write_file(path, _with_ending(lines, ending))
 
 
-def copy_to_workspaces(storage: Storage, definition: JobDefinition) -> None:
+def copy_to_workspaces(storage: Storage, definition: JobDefinition, *, again: bool) -> None:
     """Show the log in both workspaces as ``metadata/<action>.log``: first high, then medium.
 
-    A copy that is newer than the log belongs to a later run of the action and is left alone, so
-    this can be repeated at any time.
+    Args:
+        storage: where.
+        definition: the job.
+        again: the job was finished before, who knows when: a copy that is newer than its log
+            belongs to a later run of the action and is left alone. Otherwise this is the latest
+            run, whatever a clock that was set back says.
 
     Raises:
         TransientFault: DISK_FULL.
@@ -93,7 +101,7 @@ def copy_to_workspaces(storage: Storage, definition: JobDefinition) -> None:
     workspaces = (storage.high(definition.workspace), storage.medium(definition.workspace))
     for workspace, staging in zip(workspaces, storage.staging(definition.id), strict=True):
         target = workspace / "metadata" / name
-        if target.exists() and target.stat().st_mtime_ns >= made:
+        if again and target.exists() and target.stat().st_mtime_ns >= made:
             continue
         with source.open("rb") as lines:
             pieces = iter(lambda: lines.read(_CHUNK), b"")
@@ -101,7 +109,12 @@ def copy_to_workspaces(storage: Storage, definition: JobDefinition) -> None:
 
 
 def _with_ending(lines: BinaryIO, ending: bytes) -> Iterator[bytes]:
-    lines.seek(_start_of_last_lines(lines, MOST_LINES))
+    start = _start_of_last_lines(lines, MOST_LINES)
+    surplus = lines.seek(0, os.SEEK_END) - start - MOST_BYTES
+    if surplus > 0:
+        start += surplus
+        yield f"[the log is too long: {surplus} bytes were left out here]\n".encode()
+    lines.seek(start)
     last = b"\n"
     while chunk := lines.read(_CHUNK):
         yield chunk

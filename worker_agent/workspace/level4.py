@@ -17,12 +17,18 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from rap.models import JobDefinition, Model
-from worker_agent.workspace import level4_notes
+from worker_agent.workspace import level4_notes, packed
 
 _PATIENT_ID = "patient_id"
-_BORDERS = re.compile(r"[;\t|,:\r\n]")
-_TRIMMINGS = " \v\f\"'`\u00b4\u2018\u2019\u201c\u201d\u00ab\u00bb"
-"""What can stand around a column's name without being part of it: blanks and quotes."""
+_BORDERS = re.compile(r"[;\t|,:.\r\n]")
+_BORDERS_AND_BLANKS = re.compile(r"[;\t|,:.\s]")
+_TRIMMINGS = (
+    " \"'`\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2039\u203a\u00ab\u00bb[](){}<>=#"
+)
+"""What can stand around a column's name without being part of it: blanks, quotes, brackets."""
+_UNSEEN = ("Cc", "Cf", "Me", "Mn")
+"""Categories of characters that a reader does not see, or as a mark on another one."""
+_ASCII_UNSEEN = {code: None for code in (*range(32), 127) if chr(code) not in "\t\r\n"}
 _LONGEST_LINE = 2 * 1024 * 1024
 
 
@@ -80,6 +86,8 @@ class Problem(StrEnum):
     NOT_TEXT = "File is not valid UTF-8 text"
     NUL = "File contains NUL bytes"
     TOO_LONG = "File has a line too long to check"
+    PACKED = "File contains compressed or packed data"
+    NOT_SVG = "File is not a compressed SVG image"
     MALFORMED = "File is not a well-formed CSV file"
     RAGGED = "File has rows with different numbers of columns"
 
@@ -119,9 +127,22 @@ def check(file: BinaryIO, name: str, limits: Level4Limits) -> Level4Verdict:
                 level4_notes.wrong_type(name, suffix),
             )
         )
+    try:
+        problem = _packed(file, suffix, limits)
+    except (OSError, ValueError):
+        problem = Problem.UNREADABLE
+    if problem is not None:
+        return _excluded((problem.value, _NOTES[problem](name)))
     if suffix.lower() != ".csv":
         return Level4Verdict()
     return _check_table(file, name, limits.max_csv_rows)
+
+
+def _packed(file: BinaryIO, suffix: str, limits: Level4Limits) -> Problem | None:
+    if suffix.lower() == ".svgz":
+        is_svg = packed.is_compressed_svg(file, limits.max_filesize)
+        return None if is_svg else Problem.NOT_SVG
+    return Problem.PACKED if packed.is_packed(file) else None
 
 
 def _check_table(file: BinaryIO, name: str, max_rows: int) -> Level4Verdict:
@@ -158,22 +179,24 @@ class _Table:
         self.rows = 0
         self.cols = 0
         self.ragged = False
+        self._suspicious = False
 
     def read(self, file: BinaryIO) -> Problem | None:
         """Read to the end, or to the first thing that makes the table untrustworthy."""
         try:
+            lines = self._look_at(_lines(file))
             # strict: a quote that is never closed would hide all rows behind it.
-            records = (record for record in csv.reader(_lines(file), strict=True) if record)
+            records = (record for record in csv.reader(lines, strict=True) if record)
             header = next(records, None)
             if header is None:
                 return None
-            self._look_for_patient_id(header)
+            self._look_for_patient_id(header, _BORDERS if header[1:] else _BORDERS_AND_BLANKS)
             for record in records:
                 if not self.rows:
                     self.cols = len(set(header)) + (len(record) > len(header))
                 self.rows += 1
                 self.ragged = self.ragged or len(record) != len(header)
-                self._look_for_patient_id(record)
+                self._look_for_patient_id(record, _BORDERS)
         except _Untrusted as error:
             return error.problem
         except UnicodeError:
@@ -184,28 +207,38 @@ class _Table:
             return Problem.UNREADABLE
         return None
 
-    def _look_for_patient_id(self, record: list[str]) -> None:
+    def _look_at(self, lines: Iterator[str]) -> Iterator[str]:
+        """Note which lines hold the forbidden name at all: few records need a closer look."""
+        for line in lines:
+            self._suspicious = self._suspicious or _PATIENT_ID in _plain(line)
+            yield line
+
+    def _look_for_patient_id(self, record: list[str], borders: re.Pattern[str]) -> None:
         # Every record, not only the first: a title line may stand above the header.
-        if not self.has_patient_id:
-            self.has_patient_id = any(map(_names_patients, record))
+        if self._suspicious and not self.has_patient_id:
+            self.has_patient_id = any(_names_patients(cell, borders) for cell in record)
+        self._suspicious = False
 
 
-def _names_patients(cell: str) -> bool:
+def _names_patients(cell: str, borders: re.Pattern[str]) -> bool:
     """Whether a cell is the forbidden column's name, however it is dressed.
 
-    A table with another separator arrives as one cell, so the pieces are looked at too.
+    A table with another separator arrives as one cell, and programs that merge tables lengthen a
+    name by a point and a letter; so the pieces are looked at too.
     """
-    text = cell if cell.isascii() else _plain(cell)
-    text = text.casefold()
-    if _PATIENT_ID not in text:
-        return False
-    return any(piece.strip(_TRIMMINGS) == _PATIENT_ID for piece in _BORDERS.split(text))
+    return any(piece.strip(_TRIMMINGS) == _PATIENT_ID for piece in borders.split(_plain(cell)))
 
 
 def _plain(text: str) -> str:
-    """Text with its look-alike letters made ordinary, and without marks that nobody sees."""
-    text = unicodedata.normalize("NFKC", text)
-    return "".join(character for character in text if unicodedata.category(character) != "Cf")
+    """Text in small letters, look-alikes made ordinary, without marks that nobody sees."""
+    if text.isascii():
+        return text.lower().translate(_ASCII_UNSEEN)
+    text = unicodedata.normalize("NFKD", text).casefold()
+    return "".join(
+        character
+        for character in text
+        if character in "\t\r\n" or unicodedata.category(character) not in _UNSEEN
+    )
 
 
 def _lines(file: BinaryIO) -> Iterator[str]:
@@ -244,6 +277,8 @@ _NOTES = {
     Problem.NOT_TEXT: level4_notes.not_text,
     Problem.NUL: level4_notes.nul,
     Problem.TOO_LONG: level4_notes.too_long,
+    Problem.PACKED: level4_notes.packed,
+    Problem.NOT_SVG: level4_notes.not_svg,
     Problem.MALFORMED: level4_notes.malformed,
     Problem.RAGGED: level4_notes.ragged,
 }

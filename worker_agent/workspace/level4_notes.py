@@ -105,6 +105,24 @@ def too_long(name: str) -> str:
     )
 
 
+def packed(name: str) -> str:
+    """Compressed, or in a format for programs."""
+    return _unchecked(
+        name,
+        "contains compressed or packed data",
+        "Please write it as plain text,\nand give other files the suffix that belongs to them.",
+    )
+
+
+def not_svg(name: str) -> str:
+    """Named .svgz, and is something else."""
+    return _unchecked(
+        name,
+        "is not a compressed SVG image, or is one that is too large",
+        "Please write an SVG\nimage, or another type of file.",
+    )
+
+
 def malformed(name: str) -> str:
     """Quotes that do not match, or a field longer than the csv library reads."""
     return _unchecked(

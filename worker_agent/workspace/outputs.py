@@ -18,9 +18,19 @@ from rap.models import PrivacyLevel
 from worker_agent.workspace.beneath import UnsafeName, open_directory, parts_of
 
 MARKER = ".opensafely-timestamp"
+MOST_OUTPUTS = 50_000
+"""Files of one job. Each is an entry of the manifest, which every reader reads whole."""
 _DEEPEST = 100
 _MOST_LISTED = 1000
+_LONGEST_NAME = 1000
+"""Bytes, so that every reader can open the file by its path."""
+_GIANT = 1024**3
+_SPARSEST = 64
+"""A giant of which not even this part is stored was never written; no compression of a file system
+comes near it."""
 _UNFIT_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+_TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of writing: a name would read as another one."""
 
 
 class Matched(NamedTuple):
@@ -89,7 +99,7 @@ def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int |
         marker_mtime_ns: files changed after this are new; ``None``: none is.
 
     Raises:
-        PermanentFault: as :func:`check_patterns`.
+        PermanentFault: as :func:`check_patterns`; or there are more outputs than can be kept.
     """
     check_patterns(patterns)
     wanted = [(tuple(pattern.split("/")), level) for pattern, level in patterns.items()]
@@ -105,18 +115,24 @@ def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int |
         if entry.trouble is not None or not stat.S_ISREG(entry.info.st_mode):
             on_the_way = any(_covers(parts[: len(entry.parts)], entry.parts) for parts, _ in wanted)
             if (covering or on_the_way) and len(refused) < _MOST_LISTED:
-                refused[shown(name)] = entry.trouble or _kind(entry.info.st_mode)
+                refused[_listed(name)] = entry.trouble or _kind(entry.info.st_mode)
         elif covering:
             objection = _objection(entry)
             if objection:
                 if len(refused) < _MOST_LISTED:
-                    refused[shown(name)] = objection
+                    refused[_listed(name)] = objection
                 continue
+            if len(found) >= MOST_OUTPUTS:
+                raise PermanentFault(
+                    Fault.OUTPUTS_REFUSED,
+                    f"The output patterns match more than {MOST_OUTPUTS} files. Please write "
+                    "fewer, larger files",
+                )
             found[name] = covering[-1][1]
             sizes[name] = entry.info.st_size
             hit.update(parts for parts, _ in covering)
         elif new and name != MARKER and len(strays) < _MOST_LISTED:
-            strays.append(shown(name))
+            strays.append(_listed(name))
     return Matched(
         outputs={name: found[name] for name in sorted(found)},
         sizes=sizes,
@@ -133,6 +149,12 @@ def shown(name: str) -> str:
     return "".join(
         character if _is_fit_to_show(character) else _escape(character) for character in name
     )
+
+
+def _listed(name: str) -> str:
+    """A name for a list that people read: one harmless line, cut where it is far too long."""
+    text = shown(name)
+    return text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}…"
 
 
 def _escape(character: str) -> str:
@@ -159,6 +181,10 @@ def _objection(entry: _Entry) -> str | None:
         return "it belongs to the system"
     if entry.info.st_nlink > 1:
         return "it is a hard link: the same file has another name"
+    if entry.info.st_size >= _GIANT and _stored(entry.info) * _SPARSEST < entry.info.st_size:
+        return "it is a sparse file: hardly anything of it was ever written"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        return f"its name is longer than {_LONGEST_NAME} bytes"
     try:
         parts_of(name)
     except UnsafeName as error:
@@ -166,8 +192,18 @@ def _objection(entry: _Entry) -> str | None:
     return None
 
 
+def _stored(info: os.stat_result) -> int:
+    """How many bytes of a file the disk holds."""
+    return info.st_blocks * 512
+
+
 def _is_fit_to_show(text: str) -> bool:
-    return not any(unicodedata.category(character) in _UNFIT_CATEGORIES for character in text)
+    if text.isascii():
+        return text.isprintable()
+    return not any(
+        character in _TURNING or unicodedata.category(character) in _UNFIT_CATEGORIES
+        for character in text
+    )
 
 
 def _kind(mode: int) -> str:
@@ -203,3 +239,5 @@ def _entries(volume: int) -> Iterator[_Entry]:
                 os.close(folder)
         except PermissionError:
             yield _Entry(here, os.stat(volume), "the directory cannot be read")
+        except (FileNotFoundError, NotADirectoryError):
+            yield _Entry(here, os.stat(volume), "the directory was changed while it was read")
