@@ -1,5 +1,6 @@
 """The controller's activity that pauses and resumes the schedules of database checks."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -7,7 +8,6 @@ from temporalio import activity
 from temporalio.client import (
     Client,
     ScheduleActionExecutionStartWorkflow,
-    ScheduleDescription,
     ScheduleHandle,
 )
 from temporalio.service import RPCError, RPCStatusCode
@@ -65,7 +65,9 @@ class CheckSchedules:
             return
         await handle.unpause(note="")
         log.info("database check resumed", schedule=handle.id)
-        if is_due(found, datetime.now(UTC)):
+        started = [action.started_at for action in found.info.recent_actions]
+        (interval,) = found.schedule.spec.intervals
+        if is_due(started, interval.every, datetime.now(UTC)):
             await handle.trigger()
 
     async def _cancel(self, action: ScheduleActionExecutionStartWorkflow) -> None:
@@ -79,8 +81,6 @@ class CheckSchedules:
                 raise
 
 
-def is_due(found: ScheduleDescription, now: datetime) -> bool:
-    """Whether the last check was started longer ago than the interval, or never."""
-    started = [action.started_at for action in found.info.recent_actions]
-    interval = min((each.every for each in found.schedule.spec.intervals), default=timedelta(0))
+def is_due(started: Sequence[datetime], interval: timedelta, now: datetime) -> bool:
+    """Whether the last check was started longer ago than the interval, or none ever was."""
     return not started or now - max(started) >= interval

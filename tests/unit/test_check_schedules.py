@@ -1,0 +1,113 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from activities.controller.check_schedules import is_due
+from rap.errors import ConfigurationError
+from rap.ids import CheckKind
+from rap.messages import BackendLimits, BackendStart, CheckSwitches, DatabaseCheck
+from rap.rows import MaintenanceType
+from rap.settings import ControllerSettings, load
+from worker_controller.schedules import wanted_schedule
+from workflows.backend_state import BackendState
+
+pytestmark = pytest.mark.unit
+
+NOW = datetime(2026, 4, 1, 12, tzinfo=UTC)
+INTERVAL = timedelta(minutes=5)
+
+
+@pytest.mark.spec("controller:166")
+@pytest.mark.parametrize(
+    ("ages", "due"), [([], True), ([1], False), ([299], False), ([301], True), ([900, 1], False)]
+)
+def test_a_check_is_due_when_the_last_one_is_older_than_the_interval(ages, due):
+    started = [NOW - timedelta(seconds=age) for age in ages]
+    assert is_due(started, INTERVAL, NOW) is due
+
+
+@pytest.mark.spec("controller:165", "controller:168", "controller:169")
+def test_by_default_the_checks_of_tpp_and_of_no_other_backend_are_made():
+    settings = ControllerSettings()
+    for kind, seconds, month in ((CheckKind.STATUS, 300, ""), (CheckKind.DATA, 86400, "202304")):
+        assert wanted_schedule(kind, "test", settings) is None
+        schedule = wanted_schedule(kind, "tpp", settings)
+        assert schedule.action.args == [
+            DatabaseCheck(
+                backend="tpp",
+                image="ghcr.io/opensafely-core/tpp-database-utils:latest",
+                pins_image=True,
+                database_name="default",
+                hes_expected_activity_month=month,
+            )
+        ]
+        assert schedule.spec.intervals[0].every == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "backends"),
+    [("", ("tpp",)), ("none", ()), ("emis, tpp", ("emis", "tpp")), ("test", ("test",))],
+)
+def test_which_backends_are_checked_is_a_setting(monkeypatch, text, backends):
+    monkeypatch.setenv("MAINTENANCE_ENABLED_BACKENDS", text)
+    monkeypatch.setenv("DATA_CHECK_ENABLED_BACKENDS", text)
+    settings = load(ControllerSettings)
+    assert settings.maintenance_enabled_backends == backends
+    assert settings.data_check_enabled_backends == backends
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        (
+            "MAINTENANCE_ENABLED_BACKENDS",
+            "tpp,typo",
+            (
+                "MAINTENANCE_ENABLED_BACKENDS names typo, but BACKENDS only has test, tpp, emis, ted; "
+                "list backends of BACKENDS, or set it to none"
+            ),
+        ),
+        (
+            "MAINTENANCE_POLL_INTERVAL",
+            "0",
+            "MAINTENANCE_POLL_INTERVAL: Input should be greater than or equal to 1",
+        ),
+        (
+            "DATA_CHECK_HES_EXPECTED_ACTIVITY_MONTH",
+            "202313",
+            "DATA_CHECK_HES_EXPECTED_ACTIVITY_MONTH: must be a month, YYYYMM",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named_with_its_remedy(monkeypatch, name, value, sentence):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as refused:
+        load(ControllerSettings)
+    assert str(refused.value) == sentence
+
+
+def test_a_development_system_without_tpp_needs_no_setting(monkeypatch):
+    monkeypatch.setenv("BACKENDS", "test")
+    settings = load(ControllerSettings)
+    assert wanted_schedule(CheckKind.STATUS, "test", settings) is None
+
+
+@pytest.mark.spec("controller:167", "controller:169")
+@pytest.mark.parametrize(
+    ("manual", "disabled", "kind", "status", "data"),
+    [
+        (False, False, None, True, True),
+        (False, False, MaintenanceType.SCHEDULED, True, False),
+        (True, False, MaintenanceType.MANUAL, True, False),
+        (True, True, MaintenanceType.MANUAL, False, False),
+    ],
+)
+def test_which_checks_are_wanted(manual, disabled, kind, status, data):
+    limits = BackendLimits(max_workers=1, max_db_workers=1)
+    state = BackendState(BackendStart(slug="tpp", limits=limits))
+    state.manual_maintenance, state.checks_disabled = manual, disabled
+    state.set_maintenance(kind, now=1.0)
+    wanted = CheckSwitches(backend="tpp", status=status, data=data)
+    assert state.wanted_checks() == wanted
+    # Nothing of it is lost when the workflow continues as new.
+    assert BackendState(state.carried_over()).wanted_checks() == wanted
