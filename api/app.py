@@ -1,19 +1,19 @@
 """The application: endpoints, errors and what surrounds them."""
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 
 from fastapi import FastAPI
 
 from api import errors
 from api.auth import Tokens
+from api.observation import Observation
 from api.orchestrator import Orchestrator
-from api.routers import backend, rap, site
+from api.routers import backend, probes, rap, site
 from api.services import Services
 from api.settling import settle_for_ever
-from api.transport import SecurityHeaders, SlashRedirect
+from api.transport import AllowedHosts, SecurityHeaders, SlashRedirect
 from rap.records import Records
 from rap.settings import ApiSettings
 
@@ -26,6 +26,7 @@ def create_app(
     orchestrator: Orchestrator,
     *,
     tokens: Mapping[str, tuple[str, ...]] | None = None,
+    closing: AbstractContextManager[object] | None = None,
 ) -> FastAPI:
     """Build the application.
 
@@ -34,6 +35,7 @@ def create_app(
         records: the read model, its tables up to date.
         orchestrator: takes creates and cancels; may be unreachable.
         tokens: token to backends; from the environment by default.
+        closing: left when the application ends.
     """
     services = Services(
         tokens=Tokens(settings.client_tokens() if tokens is None else tokens),
@@ -44,11 +46,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        settling = asyncio.create_task(settle_for_ever(services))
-        yield
-        settling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await settling
+        with closing or nullcontext():
+            settling = asyncio.create_task(settle_for_ever(services))
+            yield
+            settling.cancel()
+            with suppress(asyncio.CancelledError):
+                await settling
 
     # The framework's own pages, redirects and errors would not have the promised forms.
     app = FastAPI(
@@ -58,11 +61,15 @@ def create_app(
     app.router.routes.append(site.health)
     for router in (backend.router, rap.router, site.router):
         app.include_router(router, prefix=BASE)
+    app.include_router(probes.router)
     errors.install(app)
-    slashed = [f"{BASE}/{path}/" for path in _SLASHED]
-    app.add_middleware(SlashRedirect, paths=slashed)
+    # The last one added is the first to see a request.
+    app.add_middleware(SlashRedirect, paths=[f"{BASE}{path}" for path in _SLASHED])
+    app.add_middleware(AllowedHosts, hosts=settings.rap_api_allowed_hosts, except_for=probes.PATHS)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(Observation, endpoints=_ENDPOINTS, quiet=probes.PATHS)
     return app
 
 
-_SLASHED = ("backend/status", "rap/create", "rap/cancel", "rap/status", "docs")
+_SLASHED = ("/backend/status/", "/rap/create/", "/rap/cancel/", "/rap/status/", "/docs/")
+_ENDPOINTS = {"/": "/", **{f"{BASE}{path}": path for path in (*_SLASHED, "/spec.json")}}

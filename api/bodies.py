@@ -1,5 +1,6 @@
 """Reading and checking the body of a request (rap-api.md A4)."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
@@ -9,10 +10,15 @@ from fastapi import Request
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from api.errors import BodyTooLarge, Refused
+from api.errors import BodyTooLarge, BodyTooSlow, Refused
+from api.quick_check import quick_check
 from api.schemas import Schema
 
 MAX_BODY_BYTES = 5 * 1024 * 1024 // 2
+LARGE_BODY_BYTES = 64 * 1024
+"""Larger ones are read beside the event loop."""
+ARRIVES_WITHIN = 20.0
+"""Seconds that a body may take to arrive."""
 
 Body = dict[str, Any]
 
@@ -25,33 +31,44 @@ def reader(schema: Schema) -> Callable[[Request], Awaitable[Body]]:
     """
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
+    is_valid = quick_check(schema)
 
-    async def read(request: Request) -> Body:
-        raw = await _raw(request)
+    def body_of(raw: bytes) -> Body:
         try:
             body = _parsed(raw)
-            error = best_match(validator.iter_errors(body))
+            error = None if is_valid(body) else best_match(validator.iter_errors(body))
             problem = None if error is None else (error.json_path, error.message)
         except RecursionError:  # nested a thousand deep; showing such a value is as hard
             raise _unparsable() from None
         if problem is not None:
             raise _invalid(*problem)
         known = _known(body, schema)
-        for path, text in _texts(known, "$"):
+        # What cannot be stored cannot be in a body as it is, only as an escape.
+        for path, text in _texts(known, "$") if b"\\u" in raw else ():
             if not _is_storable(text):
                 raise _invalid(path, f"{text!r} holds a character that cannot be stored")
         return dict(known)
+
+    async def read(request: Request) -> Body:
+        raw = await _raw(request)
+        if len(raw) > LARGE_BODY_BYTES:
+            return await asyncio.to_thread(body_of, raw)
+        return body_of(raw)
 
     return read
 
 
 async def _raw(request: Request) -> bytes:
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            raise BodyTooLarge
-        parts.append(part)
+    try:
+        async with asyncio.timeout(ARRIVES_WITHIN):
+            async for part in request.stream():
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise BodyTooLarge
+                parts.append(part)
+    except TimeoutError as error:
+        raise BodyTooSlow from error
     return b"".join(parts)
 
 

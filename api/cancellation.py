@@ -7,6 +7,7 @@ from http import HTTPStatus
 from api.auth import Client
 from api.bodies import Body
 from api.errors import JsonAnswer, OutcomeUnknown, Refused
+from api.observation import request_id
 from api.orchestrator import OrderFailed, OrderLost
 from api.services import Services
 from rap.messages import CancelRequest
@@ -23,7 +24,7 @@ async def cancel(services: Services, client: Client, body: Body) -> JsonAnswer:
     at = time.time()
     try:
         async with asyncio.timeout(services.timeout):
-            jobs = await asyncio.to_thread(services.records.jobs_of, [rap_id], client.backends)
+            jobs = await services.ask(services.records.jobs_of, [rap_id], client.backends)
             if not jobs:
                 raise _not_found(f"No jobs found for rap_id {rap_id}", rap_id=rap_id)
             unknown = sorted(set(actions) - {job.action for job in jobs})
@@ -37,7 +38,9 @@ async def cancel(services: Services, client: Client, body: Body) -> JsonAnswer:
             await services.orchestrator.cancel(
                 jobs[0].backend,
                 jobs[0].workspace,
-                CancelRequest(rap_id=rap_id, actions=tuple(dict.fromkeys(actions)), at=at),
+                CancelRequest(
+                    rap_id=rap_id, actions=tuple(dict.fromkeys(actions)), at=at, by=_asker()
+                ),
             )
     except (TimeoutError, OrderLost, OrderFailed) as error:
         raise OutcomeUnknown("Whether the jobs will be cancelled is not known.") from error
@@ -45,6 +48,11 @@ async def cancel(services: Services, client: Client, body: Body) -> JsonAnswer:
     return JsonAnswer(
         {"result": "Success", "details": f"{count} actions cancelled", "count": count}
     )
+
+
+def _asker() -> str:
+    """Who asked, as far as it is known: a token names nobody, but the log has the request."""
+    return f"RAP API, request {request_id.get()}" if request_id.get() else "RAP API"
 
 
 def _not_found(details: str, **more: object) -> Refused:

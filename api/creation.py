@@ -15,6 +15,7 @@ from api.bodies import Body
 from api.errors import JsonAnswer, OutcomeUnknown, Refused
 from api.orchestrator import OrderFailed, OrderLost
 from api.services import Services
+from rap import tracing
 from rap.messages import CreateAnswer, CreateOutcome
 from rap.models import CreateRequest
 from rap.records import StoredJob
@@ -42,25 +43,38 @@ async def create(services: Services, client: Client, body: Body) -> JsonAnswer:
 
 async def _create(services: Services, request: CreateRequest) -> JsonAnswer:
     records = services.records
-    known = await asyncio.to_thread(records.rap, request.rap_id)
+    known = await services.ask(records.rap, request.rap_id)
     if known:
         return _known_already(request, known)
-    standing = await asyncio.to_thread(records.announce, _intent(request))
+    standing = await services.ask(records.announce, _intent(request))
     if standing.state is IntentState.ACCEPTED:
         # Another create of this RAP was accepted since we looked.
-        known = await asyncio.to_thread(records.rap, request.rap_id)
+        known = await services.ask(records.rap, request.rap_id)
         if known:
             return _known_already(request, known)
     elif (standing.backend, standing.workspace) != (request.backend, request.workspace):
         raise OutcomeUnknown("A request for this RAP in another workspace is being decided.")
     try:
-        answer = await services.orchestrator.create(request)
+        with tracing.span("api", "create_jobs", _told_of(request)):
+            answer = await services.orchestrator.create(request)
     except OrderFailed as error:
         await _withdraw(services, request)
         raise _not_created("Unknown error") from error
     if answer.outcome is CreateOutcome.INCONSISTENT:
         await _withdraw(services, request)
     return _answer(request, answer)
+
+
+def _told_of(request: CreateRequest) -> dict[str, str]:
+    """What the span of a create says (rap-api.md A11)."""
+    return {
+        "backend": request.backend,
+        "workspace": request.workspace,
+        "user": request.created_by,
+        "project": request.project,
+        "orgs": ",".join(request.orgs),
+        "rap_id": request.rap_id,
+    }
 
 
 def _known_already(request: CreateRequest, known: list[StoredJob]) -> JsonAnswer:
@@ -119,4 +133,4 @@ async def _withdraw(services: Services, request: CreateRequest) -> None:
     settlement = IntentSettlement(
         rap_id=request.rap_id, state=IntentState.REFUSED, asked_at=request.asked_at
     )
-    await asyncio.to_thread(services.records.settle, settlement)
+    await services.ask(services.records.settle, settlement)

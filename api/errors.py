@@ -9,14 +9,13 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-import structlog
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from rap.errors import Unavailable
 
-log = structlog.get_logger()
+JSON = "application/json"
 
 
 class JsonAnswer(JSONResponse):
@@ -40,6 +39,10 @@ class OutcomeUnknown(Exception):
     """Whether the request was or will be carried out is not known; answered without JSON."""
 
 
+class BodyTooSlow(Exception):
+    """The body of the request did not arrive in time."""
+
+
 class BodyTooLarge(Exception):
     """The body of the request exceeds the limit; it was not read to its end."""
 
@@ -54,7 +57,10 @@ def page(status: HTTPStatus, text: str = "") -> HTMLResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Make the application answer every error in these shapes, the framework's own included."""
+    """Make the application answer every error in these shapes, the framework's own included.
+
+    What nobody foresaw is answered by :class:`api.observation.Observation`, around all of it.
+    """
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> Response:
@@ -65,21 +71,20 @@ def install(app: FastAPI) -> None:
         return page(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
 
     @app.exception_handler(Unavailable)
-    async def unavailable(request: Request, error: Unavailable) -> Response:
-        log.error(str(error), path=request.url.path)
+    async def unavailable(_request: Request, _error: Unavailable) -> Response:
+        # Logged, once for each outage, by whoever asked.
         return page(HTTPStatus.SERVICE_UNAVAILABLE, "The service is being restored; try again.")
 
     @app.exception_handler(BodyTooLarge)
     async def too_large(_request: Request, _error: BodyTooLarge) -> Response:
         return page(HTTPStatus.BAD_REQUEST, "The body of the request is too large.")
 
+    @app.exception_handler(BodyTooSlow)
+    async def too_slow(_request: Request, _error: BodyTooSlow) -> Response:
+        return page(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive.")
+
     @app.exception_handler(HTTPException)
     async def of_the_framework(_request: Request, error: HTTPException) -> Response:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             return HTMLResponse(b"", status_code=error.status_code, headers=error.headers)
         return page(HTTPStatus(error.status_code))
-
-    @app.exception_handler(Exception)
-    async def unexpected(_request: Request, _error: Exception) -> Response:
-        # The traceback is logged by the server, to which the framework passes the exception on.
-        return page(HTTPStatus.INTERNAL_SERVER_ERROR, "The fault was logged.")

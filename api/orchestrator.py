@@ -4,6 +4,7 @@ The workflow and its updates are called by their names, so that the API carries 
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -19,10 +20,12 @@ from temporalio.client import (
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from api import figures
 from rap import ids
 from rap.errors import RapError, Unavailable
 from rap.messages import (
     CancelAnswer,
+    CancelOrder,
     CancelRequest,
     CreateAnswer,
     SettleAnswer,
@@ -38,6 +41,7 @@ WORKFLOW = "WorkspaceWorkflow"
 CREATE = "create_rap"
 CANCEL = "cancel_jobs"
 SETTLE = "settle_rap"
+CANCEL_RAP = "cancel"
 
 
 class OrderLost(Unavailable):
@@ -94,7 +98,7 @@ class TemporalOrchestrator:
     async def cancel(self, backend: str, workspace: str, request: CancelRequest) -> CancelAnswer:
         """See :meth:`Orchestrator.cancel`."""
         workflow_id = ids.workspace_workflow_id(backend, workspace)
-        async with self._asking(workflow_id) as client:
+        async with self._asking(CANCEL, workflow_id) as client:
             try:
                 answer: CancelAnswer = await client.get_workflow_handle(workflow_id).execute_update(
                     CANCEL, request, result_type=CancelAnswer, rpc_timeout=self._rpc_timeout
@@ -102,18 +106,42 @@ class TemporalOrchestrator:
             except RPCError as error:
                 if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
-                return CancelAnswer(cancelled=0)
+                answer = CancelAnswer(cancelled=0)
+            if not answer.cancelled:
+                # The workspace has forgotten a RAP that is over, or lost sight of one that is not.
+                await self._tell_rap(client, request)
             return answer
+
+    async def _tell_rap(self, client: Client, request: CancelRequest) -> None:
+        order = CancelOrder(
+            job_ids=tuple(ids.job_id(request.rap_id, action) for action in request.actions),
+            at=request.at,
+            by=request.by,
+        )
+        handle = client.get_workflow_handle(ids.rap_workflow_id(request.rap_id))
+        try:
+            await handle.signal(CANCEL_RAP, order, rpc_timeout=self._rpc_timeout)
+        except RPCError as error:
+            if error.status is not RPCStatusCode.NOT_FOUND:
+                raise
 
     async def settle(self, backend: str, workspace: str, request: SettleRequest) -> SettleAnswer:
         """See :meth:`Orchestrator.settle`."""
+        # Several processes that ask in the same minute get the answer to one update.
+        minute = int(time.time() // 60)
         answer: SettleAnswer = await self._update_with_start(
-            backend, workspace, SETTLE, request, SettleAnswer
+            backend, workspace, SETTLE, request, SettleAnswer, f"{SETTLE}-{request.rap_id}-{minute}"
         )
         return answer
 
     async def _update_with_start(
-        self, backend: str, workspace: str, update: str, argument: object, result: type
+        self,
+        backend: str,
+        workspace: str,
+        update: str,
+        argument: object,
+        result: type,
+        update_id: str | None = None,
     ) -> Any:  # noqa: ANN401 - of type ``result``
         workflow_id = ids.workspace_workflow_id(backend, workspace)
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
@@ -125,11 +153,12 @@ class TemporalOrchestrator:
             search_attributes=search_attributes(backend=backend, workspace=workspace),
             static_summary=f"Workspace {workspace} on {backend}"[:200],
         )
-        async with self._asking(workflow_id) as client:
+        async with self._asking(update, workflow_id) as client:
             try:
                 return await client.execute_update_with_start_workflow(
                     update,
                     argument,
+                    id=update_id,
                     result_type=result,
                     start_workflow_operation=start,
                     rpc_timeout=self._rpc_timeout,
@@ -142,12 +171,13 @@ class TemporalOrchestrator:
         return timedelta(seconds=self._within)
 
     @asynccontextmanager
-    async def _asking(self, workflow_id: str) -> AsyncIterator[Client]:
+    async def _asking(self, order: str, workflow_id: str) -> AsyncIterator[Client]:
         """A client for one order; its failures become ours, and are logged once for each outage."""
         try:
             async with asyncio.timeout(self._within):
                 yield await self._connected()
         except WorkflowUpdateFailedError as error:
+            figures.ORDERS.labels(order, figures.Outcome.FAILED).inc()
             log.exception("A workspace failed at an order", workflow=workflow_id)
             raise OrderFailed("The workspace failed at the order.") from error
         except (
@@ -156,6 +186,7 @@ class TemporalOrchestrator:
             WorkflowUpdateRPCTimeoutOrCancelledError,
             RPCError,
         ) as error:
+            figures.ORDERS.labels(order, figures.Outcome.LOST).inc()
             if not self._is_away:
                 log.warning(
                     "Temporal did not answer an order", workflow=workflow_id, why=_why(error)
@@ -165,6 +196,7 @@ class TemporalOrchestrator:
         if self._is_away:
             log.info("Temporal answers again")
         self._is_away = False
+        figures.ORDERS.labels(order, figures.Outcome.ANSWERED).inc()
 
     async def _connected(self) -> Client:
         async with self._connecting:

@@ -1,10 +1,12 @@
 """Finding out what became of creates whose answer was lost (architecture.md 2.5).
 
 While a create is undecided its RAP is neither shown nor called unrecognised. Whoever sent it may
-be gone, so every API process looks after all of them; asking twice is harmless.
+be gone, so every API process looks after all of them; asking twice is harmless, and processes that
+ask at the same time get one answer.
 """
 
 import asyncio
+import random
 import time
 
 import structlog
@@ -27,12 +29,13 @@ async def settle_for_ever(
 ) -> None:
     """Settle intents older than ``after`` seconds, looking again ``every`` seconds."""
     while True:
+        # Several processes look; they need not all do so at one moment.
+        await asyncio.sleep(every * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
         try:
             await settle_once(services, older_than=time.time() - after)
         except Unavailable:
             # Whoever does not answer has been logged about; the intents stay for the next look.
             log.debug("Undecided creates could not be settled yet")
-        await asyncio.sleep(every)
 
 
 async def settle_once(services: Services, older_than: float) -> None:
@@ -41,7 +44,7 @@ async def settle_once(services: Services, older_than: float) -> None:
     Raises:
         Unavailable: Temporal or the read model does not answer.
     """
-    for intent in await asyncio.to_thread(services.records.unsettled, older_than):
+    for intent in await services.ask(services.records.unsettled, older_than):
         await _settle(services, intent)
 
 
@@ -55,4 +58,4 @@ async def _settle(services: Services, intent: Intent) -> None:
     settlement = IntentSettlement(
         rap_id=intent.rap_id, state=answer.state, asked_at=intent.created_at
     )
-    await asyncio.to_thread(services.records.settle, settlement)
+    await services.ask(services.records.settle, settlement)

@@ -1,12 +1,15 @@
-"""What happens to every request before and after its endpoint (rap-api.md A2)."""
+"""What happens to every request before its endpoint (rap-api.md A2)."""
 
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 from urllib.parse import quote
 
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.errors import page
 
 _HEADERS = {
     "X-Frame-Options": "DENY",
@@ -14,6 +17,50 @@ _HEADERS = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+_HOST = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+
+
+class AllowedHosts:
+    """Turns away requests for another site, which somebody's browser may have been talked into.
+
+    Args:
+        app: serves the others.
+        hosts: names in small letters; ``.name`` stands for a name and all below it, ``*`` for any.
+        except_for: paths that are served to whoever asks: those of probes, which know an address.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Collection[str], except_for: Collection[str]) -> None:
+        self._app = app
+        self._hosts = frozenset(hosts)
+        self._except_for = frozenset(except_for)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http" or scope["path"] in self._except_for or self._allows(scope):
+            await self._app(scope, receive, send)
+            return
+        await page(HTTPStatus.BAD_REQUEST, "The host is not served here.")(scope, receive, send)
+
+    def _allows(self, scope: Scope) -> bool:
+        if "*" in self._hosts:
+            return True
+        found = _HOST.fullmatch(_host_of(scope).lower())
+        if found is None:
+            return False
+        host = found[1].removesuffix(".")
+        return host in self._hosts or any(
+            allowed.startswith(".") and (host == allowed[1:] or host.endswith(allowed))
+            for allowed in self._hosts
+        )
+
+
+def _host_of(scope: Scope) -> str:
+    named = Headers(scope=scope).getlist("host")
+    if len(named) == 1:
+        return named[0]
+    # A request of HTTP/1.0 need not name any; one that names two is not to be trusted.
+    server = scope.get("server")
+    return str(server[0]) if server and not named else ""
 
 
 class SlashRedirect:

@@ -6,21 +6,40 @@ backend writes one row and not one for each waiting job.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
+from rap.records.seen import AwaitedJob, SeenJob
 from rap.records.tables import StoredJob
 from rap.rows import BackendRow, HoldUp
-from rap.status import WAITING_HEAVY, State, StatusCode
+from rap.status import FINAL_CODES, WAITING_HEAVY, State, StatusCode
 
 OUT_OF_CONTACT_AFTER = 180
 """Seconds without a report after which a running job's message says so: six missed reports."""
 
 _AFTER_A_RESET = frozenset({StatusCode.WAITING_ON_REBOOT, StatusCode.WAITING_DB_MAINTENANCE})
 _QUEUED = frozenset({StatusCode.WAITING_ON_WORKERS, StatusCode.WAITING_ON_DB_WORKERS})
-_TOLD_STAGES = frozenset({StatusCode.PREPARING, StatusCode.FINALIZING})
+# The sentence itself says "executing", and of a job just handed over no more is known.
+_TOLD_STAGES = frozenset(
+    {
+        StatusCode.PREPARING,
+        StatusCode.PREPARED,
+        StatusCode.EXECUTED,
+        StatusCode.FINALIZING,
+        StatusCode.FINALIZED,
+    }
+)
+_MOST_NAMES = 3
+# Looked up, because asking an enumeration a thousand times takes its time.
+_STATES = {code: code.state.value for code in StatusCode}
+_TEXTS = {code: code.value for code in StatusCode}
+
+Shown = StoredJob | SeenJob
+NONE_AWAITED: Mapping[str, AwaitedJob] = {}
 
 
 class BackendView:
@@ -55,17 +74,23 @@ class BackendView:
         return seen if seen is not None and now - seen > OUT_OF_CONTACT_AFTER else None
 
 
-def present(job: StoredJob, backend: BackendView | None, now: float) -> dict[str, Any]:
-    """The 15 members of a job on the wire.
+def present(
+    job: Shown,
+    backend: BackendView | None,
+    now: float,
+    awaited: Mapping[str, AwaitedJob] = NONE_AWAITED,
+) -> dict[str, Any]:
+    """The 15 members of a job on the wire; structured ones in the form that ``job`` has them.
 
     Args:
         job: its record.
         backend: its backend; ``None`` if that has no row yet.
         now: seconds since the epoch.
+        awaited: what is known of the jobs it may wait for.
     """
     code, message, updated_at = job.status_code, job.status_message, job.updated_at
-    if not code.is_final:
-        code, message = shown_status(job, backend, now)
+    if code not in FINAL_CODES:
+        code, message = shown_status(job, backend, now, awaited)
         if backend:
             updated_at = max(updated_at, int(backend.row.updated_at))
     return {
@@ -74,8 +99,8 @@ def present(job: StoredJob, backend: BackendView | None, now: float) -> dict[str
         "backend": job.backend,
         "action": job.action,
         "run_command": job.run_command,
-        "status": code.state.value,
-        "status_code": code.value,
+        "status": _STATES[code],
+        "status_code": _TEXTS[code],
         "status_message": message,
         "created_at": whole_seconds(job.created_at),
         "updated_at": whole_seconds(updated_at),
@@ -87,23 +112,31 @@ def present(job: StoredJob, backend: BackendView | None, now: float) -> dict[str
     }
 
 
-def shown_status(job: StoredJob, backend: BackendView | None, now: float) -> tuple[StatusCode, str]:
+def shown_status(
+    job: Shown,
+    backend: BackendView | None,
+    now: float,
+    awaited: Mapping[str, AwaitedJob] = NONE_AWAITED,
+) -> tuple[StatusCode, str]:
     """The code and message that a reader sees for a job.
 
     A message starts with the sentence of its code, so that programs can rely on it; what holds the
     job up follows in brackets, for people.
     """
-    if job.status_code.is_final or backend is None:
-        return job.status_code, job.status_message
-    if job.status_code.state is State.RUNNING:
-        return job.status_code, _running_message(job, backend, now)
-    code = _pending_code(job, backend)
-    if code in _QUEUED:
-        return code, _queued_message(job, backend, code)
-    return code, job.status_message if code is job.status_code else code.message
+    stored = job.status_code
+    if stored.is_final:
+        return stored, job.status_message
+    if stored.state is State.RUNNING:
+        return stored, _running_message(job, backend, now)
+    code = stored if backend is None else _pending_code(job, backend)
+    sentence = job.status_message if code is stored else code.message
+    if code is StatusCode.WAITING_ON_WORKERS:
+        sentence = WAITING_HEAVY if job.weight > 1 else code.message
+    detail = _what_holds(job, code, backend, awaited)
+    return code, f"{sentence} ({detail})" if detail else sentence
 
 
-def _pending_code(job: StoredJob, backend: BackendView) -> StatusCode:
+def _pending_code(job: Shown, backend: BackendView) -> StatusCode:
     stored = job.status_code
     if backend.row.paused:
         # A job that was stopped for a reboot keeps saying so (controller.md 12.1).
@@ -118,29 +151,59 @@ def _pending_code(job: StoredJob, backend: BackendView) -> StatusCode:
     return stored
 
 
-def _queued_message(job: StoredJob, backend: BackendView, code: StatusCode) -> str:
-    heavy = job.weight > 1 and code is StatusCode.WAITING_ON_WORKERS
-    sentence = WAITING_HEAVY if heavy else code.message
+def _what_holds(
+    job: Shown, code: StatusCode, backend: BackendView | None, awaited: Mapping[str, AwaitedJob]
+) -> str:
+    """What a waiting job waits for, as far as it is known; else empty."""
+    if code is StatusCode.WAITING_ON_DEPENDENCIES:
+        return _unfinished_among(job, awaited)
+    if backend is None:
+        return ""
+    if code in (StatusCode.WAITING_PAUSED, StatusCode.WAITING_ON_REBOOT):
+        return _since(backend.row.paused_since)
+    if code is StatusCode.WAITING_DB_MAINTENANCE:
+        return _since(backend.row.maintenance_since)
+    if code in _QUEUED or code is StatusCode.WAITING_ON_NEW_TASK:
+        return _place_in_the_queue(job, backend)
+    return ""
+
+
+def _unfinished_among(job: Shown, awaited: Mapping[str, AwaitedJob]) -> str:
+    if not awaited or not isinstance(job, SeenJob):
+        return ""
+    known = [awaited[id_] for id_ in orjson.loads(job.wait_for) if id_ in awaited]
+    names = [
+        each.action for each in known if each.status_code is None or not each.status_code.is_final
+    ]
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def _place_in_the_queue(job: Shown, backend: BackendView) -> str:
     if backend.row.hold_up is HoldUp.NO_AGENT:
-        return f"{sentence} (no agent of the backend is connected)"
+        contact = _since(backend.row.last_seen)
+        return "no agent of the backend is connected" + (f" {contact}" if contact else "")
     place = backend.place(job.id)
     if place is None:
-        return sentence
+        return ""
     if job.weight > backend.limit(requires_db=job.requires_db):
-        return f"{sentence} (needs more workers than the backend has)"
+        return "needs more workers than the backend has"
     running = backend.running(requires_db=job.requires_db)
     kind = "database job" if job.requires_db else "job"
     counted = f"{running or 'no'} {kind}{'' if running == 1 else 's'}"
-    return f"{sentence} ({ordinal(place)} in the queue, {counted} running)"
+    return f"{ordinal(place)} in the queue, {counted} running"
 
 
-def _running_message(job: StoredJob, backend: BackendView, now: float) -> str:
-    since = backend.silent_since(job.id, now)
-    if since is not None:
-        return f"{job.status_message} (backend out of contact since {whole_seconds(int(since))})"
-    if job.status_code in _TOLD_STAGES:
-        return f"{job.status_message} ({job.status_code.value})"
-    return job.status_message
+def _running_message(job: Shown, backend: BackendView | None, now: float) -> str:
+    told = [job.status_code.value] if job.status_code in _TOLD_STAGES else []
+    silent = backend.silent_since(job.id, now) if backend else None
+    if silent is not None:
+        told.append(f"backend out of contact since {whole_seconds(int(silent))}")
+    return f"{job.status_message} ({', '.join(told)})" if told else job.status_message
+
+
+def _since(moment: float | None) -> str:
+    return "" if moment is None else f"since {whole_seconds(int(moment))}"
 
 
 def present_backends(slugs: Sequence[str], rows: dict[str, BackendRow]) -> list[dict[str, Any]]:

@@ -6,12 +6,13 @@ the secrets of database jobs, which :mod:`worker_agent` reads at the moment of u
 """
 
 import os
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rap.errors import ConfigurationError
@@ -88,9 +89,7 @@ class ControllerSettings(CommonSettings):
     data_check_enabled_backends: CommaList = ("tpp",)
     """Backends whose database is asked every so often how far its data reach; ``none``."""
     data_check_poll_interval: float = Field(default=86400, ge=1)
-    data_check_hes_expected_activity_month: str = Field(
-        default="202304", pattern=r"^[0-9]{4}(0[1-9]|1[0-2])$"
-    )
+    data_check_hes_expected_activity_month: str = "202304"
     """The month, YYYYMM, that the hospital data are expected to reach."""
     docker_registry_api: str = ""
     """Where image digests are asked for; empty: ``https://`` and the host of ``DOCKER_REGISTRY``;
@@ -100,6 +99,13 @@ class ControllerSettings(CommonSettings):
     @classmethod
     def _split_or_none(cls, value: object) -> object:
         return _names_or_none(value)
+
+    @field_validator("data_check_hes_expected_activity_month", mode="after")
+    @classmethod
+    def _month(cls, value: str) -> str:
+        if re.fullmatch(r"[0-9]{4}(0[1-9]|1[0-2])", value) is None:
+            raise ValueError("must be a month, YYYYMM")
+        return value
 
     @model_validator(mode="after")
     def _checks_known_backends(self) -> "ControllerSettings":
@@ -231,8 +237,44 @@ class ApiSettings(CommonSettings):
 
     rap_api_host: str = "127.0.0.1"
     rap_api_port: int = 8000
-    rap_api_timeout: float = 25.0
-    """Seconds after which a create or cancel whose outcome is unknown is answered 503."""
+    rap_api_workers: int = Field(default=1, ge=1)
+    """Processes that serve requests."""
+    rap_api_timeout: float = Field(default=24.0, gt=0)
+    """Seconds after which a request whose outcome is unknown is answered 503; clients are promised
+    an answer within 25."""
+    rap_api_allowed_hosts: CommaList = Field(
+        default=("localhost", "127.0.0.1", "[::1]"),
+        validation_alias=AliasChoices(
+            "rap_api_allowed_hosts", "RAP_API_ALLOWED_HOSTS", "DJANGO_CONTROLLER_ALLOWED_HOSTS"
+        ),
+    )
+    """Values of the ``Host`` header that are served; ``.name`` also its subdomains, ``*`` any."""
+    rap_api_metrics_address: str = ""
+    """Where the API serves its figures to Prometheus, as ``127.0.0.1:9466``; empty: nowhere."""
+
+    @field_validator("rap_api_allowed_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(item.strip().lower() for item in value.split(",") if item.strip())
+        return value
+
+    @property
+    def metrics_address(self) -> tuple[str, int] | None:
+        """Host and port of the figures.
+
+        Raises:
+            ConfigurationError: that is not what the setting holds.
+        """
+        if not self.rap_api_metrics_address:
+            return None
+        host, _, port = self.rap_api_metrics_address.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ConfigurationError(
+                "RAP_API_METRICS_ADDRESS must be a host and a port, such as 127.0.0.1:9466, not "
+                f"{self.rap_api_metrics_address!r}"
+            )
+        return host.strip("[]"), int(port)
 
     def client_tokens(self, env: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
         """Token to allowed backends in the order of ``BACKENDS`` (rap-api.md A3)."""

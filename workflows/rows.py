@@ -24,6 +24,7 @@ def rap_rows(rap_id: str, jobs: tuple[JobSpec, ...]) -> RapRows:
                 project=spec.project,
                 weight=spec.weight,
                 created_at=spec.created_at,
+                wait_for=spec.wait_for_job_ids,
                 trace_context=spec.trace_context,
                 trace_attributes=_trace_attributes(spec),
             )

@@ -4,7 +4,7 @@ import asyncio
 
 from fastapi import APIRouter
 
-from api.errors import JsonAnswer
+from api.errors import JsonAnswer, OutcomeUnknown
 from api.services import Authenticated, Served
 from rap.presentation import present_backends
 
@@ -14,5 +14,9 @@ router = APIRouter(prefix="/backend")
 @router.get("/status/")
 async def backend_status(served: Served, client: Authenticated) -> JsonAnswer:
     """Answer with the backends that the token covers, also those never seen."""
-    rows = await asyncio.to_thread(served.records.backends, client.backends)
+    try:
+        async with asyncio.timeout(served.timeout):
+            rows = await served.ask(served.records.backends, client.backends)
+    except TimeoutError as error:
+        raise OutcomeUnknown("The status cannot be had at the moment.") from error
     return JsonAnswer({"backends": present_backends(client.backends, rows)})

@@ -1,17 +1,17 @@
 """Creating, cancelling and following RAPs (rap-api.md A6, A7, A8)."""
 
-import asyncio
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
+from starlette.responses import Response
 
 from api import schemas
 from api.bodies import Body, reader
 from api.cancellation import cancel
 from api.creation import create
 from api.errors import JsonAnswer
+from api.following import follow
 from api.services import Authenticated, Served
-from api.status import status_of
 
 router = APIRouter(prefix="/rap")
 
@@ -35,8 +35,6 @@ async def rap_cancel(served: Served, client: Authenticated, body: CancelBody) ->
 
 
 @router.post("/status/")
-async def rap_status(served: Served, client: Authenticated, body: StatusBody) -> JsonAnswer:
-    """Answer with the jobs of any number of RAPs; see :mod:`api.status`."""
-    return await asyncio.to_thread(
-        lambda: JsonAnswer(status_of(served.records, client.backends, body["rap_ids"]))
-    )
+async def rap_status(served: Served, client: Authenticated, body: StatusBody) -> Response:
+    """Answer with the jobs of any number of RAPs; see :mod:`api.following`."""
+    return await follow(served, client, body)

@@ -13,7 +13,7 @@ from api.openapi import DOCUMENT
 
 router = APIRouter()
 
-_SAFE = [HTTPMethod.GET.value, HTTPMethod.HEAD.value]
+_SAFE = [HTTPMethod.GET.value, HTTPMethod.HEAD.value, HTTPMethod.OPTIONS.value]
 
 
 class Health:

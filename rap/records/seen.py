@@ -4,10 +4,10 @@ The busiest read of all: a client asks for thousands of jobs every minute. So it
 that are shown and no others, and leaves structured values as the JSON text they are stored as.
 """
 
-import json
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+import orjson
 from sqlalchemy import Connection, select
 
 from rap.records import reads
@@ -62,6 +62,8 @@ class Seen(NamedTuple):
     """The backends of the jobs, if they have a row."""
 
 
+NOTHING_SEEN = Seen([], frozenset(), {}, {}, {})
+
 _COLUMNS = tuple(job.c[name] for name in SeenJob._fields)
 _CODES: dict[str, StatusCode] = {code.value: code for code in StatusCode}
 
@@ -89,7 +91,7 @@ def awaited_by(connection: Connection, jobs: Iterable[SeenJob]) -> dict[str, Awa
     ids: set[str] = set()
     for each in jobs:
         if each.status_code is StatusCode.WAITING_ON_DEPENDENCIES and each.wait_for != "[]":
-            ids.update(json.loads(each.wait_for))
+            ids.update(orjson.loads(each.wait_for))
     if not ids:
         return {}
     found = {each.id: AwaitedJob(each.action, each.status_code) for each in jobs if each.id in ids}
@@ -113,3 +115,14 @@ def missing_intents(
     having = {each.rap_id for each in jobs} | set(unreadable)
     missing = [rap_id for rap_id in rap_ids if rap_id not in having]
     return reads.intents(connection, missing) if missing else {}
+
+
+def active_raps(connection: Connection, backends: Collection[str]) -> list[str]:
+    """See :meth:`rap.records.Records.active_raps`."""
+    statement = (
+        select(job.c.rap_id)
+        .where(job.c.backend.in_(backends), job.c.completed_at.is_(None))
+        .distinct()
+        .order_by(job.c.rap_id)
+    )
+    return list(connection.scalars(statement))

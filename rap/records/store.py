@@ -13,6 +13,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from rap.errors import RapError, Unavailable
 from rap.records import reads, writes
+from rap.records import seen as seen_reads
+from rap.records.seen import NOTHING_SEEN, Seen
 from rap.records.tables import Move, StoredJob, TracedJob
 from rap.rows import BackendRow, BackendUpdate, Intent, IntentSettlement, JobChanges
 
@@ -111,6 +113,25 @@ class Records:
         with self._reading() as connection:
             return reads.jobs_of(connection, rap_ids, backends)
 
+    def seen(self, rap_ids: Collection[str], backends: Collection[str]) -> Seen:
+        """All that a status answer about these RAPs needs, as it is at one moment."""
+        if not rap_ids or not backends:
+            return NOTHING_SEEN
+        with self._reading() as connection:
+            jobs, unreadable = seen_reads.seen_jobs(connection, rap_ids, backends)
+            return Seen(
+                jobs=jobs,
+                unreadable=unreadable,
+                awaited=seen_reads.awaited_by(connection, jobs),
+                intents=seen_reads.missing_intents(connection, rap_ids, jobs, unreadable),
+                backends=self._rows(connection, {job.backend for job in jobs}),
+            )
+
+    def active_raps(self, backends: Collection[str]) -> list[str]:
+        """The RAPs that have an unfinished job on these backends."""
+        with self._reading() as connection:
+            return seen_reads.active_raps(connection, backends)
+
     def rap(self, rap_id: str) -> list[StoredJob]:
         """The jobs of a RAP on whichever backend, dependencies first."""
         with self._reading() as connection:
@@ -146,17 +167,20 @@ class Records:
     def backends(self, slugs: Collection[str]) -> dict[str, BackendRow]:
         """The rows of these backends; those never seen are left out."""
         with self._reading() as connection:
-            versions = reads.backend_versions(connection, slugs)
-            known = self._backends
-            rows = {
-                slug: known[slug]
-                for slug, version in versions.items()
-                if slug in known and known[slug].version == version
-            }
-            # A row with a long queue takes milliseconds to parse, and changes once a second.
-            for text in reads.backend_documents(connection, versions.keys() - rows.keys()):
-                row = BackendRow.model_validate_json(text)
-                rows[row.slug] = known[row.slug] = row
+            return self._rows(connection, slugs)
+
+    def _rows(self, connection: Connection, slugs: Collection[str]) -> dict[str, BackendRow]:
+        versions = reads.backend_versions(connection, slugs)
+        known = self._backends
+        rows = {
+            slug: known[slug]
+            for slug, version in versions.items()
+            if slug in known and known[slug].version == version
+        }
+        # A row with a long queue takes milliseconds to parse, and changes once a second.
+        for text in reads.backend_documents(connection, versions.keys() - rows.keys()):
+            row = BackendRow.model_validate_json(text)
+            rows[row.slug] = known[row.slug] = row
         return rows
 
     @contextmanager

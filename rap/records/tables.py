@@ -4,9 +4,10 @@ Structured values are JSON text: they are written and read whole, never searched
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -71,6 +72,7 @@ job = Table(
     Column("trace_context", Text, nullable=False),
     Column("metrics", Text, nullable=False),
     Column("trace_attributes", Text, nullable=False, server_default="{}"),
+    Column("wait_for", Text, nullable=False, server_default="[]"),
     Index("job_by_rap", "rap_id", "position", unique=True),
 )
 Index(
@@ -160,9 +162,12 @@ def stored_job(row: Any) -> StoredJob:  # noqa: ANN401 - a database row
     )
 
 
-def encode(value: dict[str, Any]) -> str:
-    """A structured value as it is stored."""
-    return json.dumps(value, separators=(",", ":"))
+def encode(value: Mapping[str, Any] | Sequence[str]) -> str:
+    """A structured value as it is stored: JSON to the letter, so that it can be sent as it is.
+
+    A number that JSON does not have becomes null.
+    """
+    return orjson.dumps(value).decode()
 
 
 def decode(text: str) -> dict[str, Any]:

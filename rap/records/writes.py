@@ -161,6 +161,7 @@ def _new_row(row: JobRow) -> dict[str, Any]:
     encoded = {
         "trace_context": encode(row.trace_context),
         "trace_attributes": encode(row.trace_attributes),
+        "wait_for": encode(row.wait_for),
     }
     return {**row.model_dump(exclude=set(encoded)), **encoded, **_columns(born(row))}
 

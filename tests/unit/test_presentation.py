@@ -1,5 +1,6 @@
 """What a reader sees of a job and of a backend."""
 
+import json
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from rap.presentation import (
     whole_seconds,
 )
 from rap.records import StoredJob
+from rap.records.seen import AwaitedJob, SeenJob
 from rap.records.transitions import advance, born
 from rap.rows import BackendRow, HoldUp, MaintenanceType, QueueEntry, SlotEntry
 from rap.status import FINAL_CODES, State, StatusCode
@@ -209,6 +211,43 @@ def test_a_job_that_waits_for_others_keeps_saying_so():
     assert shown(job) == ("waiting_on_dependencies", "Waiting on dependencies")
 
 
+@pytest.mark.parametrize(
+    ("unfinished", "named"),
+    [
+        ([], ""),
+        (["a"], " (a)"),
+        (["a", "b", "c"], " (a, b, c)"),
+        (["a", "b", "c", "d", "e"], " (a, b, c and 2 more)"),
+    ],
+)
+@pytest.mark.parametrize("backend", [None, view()])
+def test_a_job_that_waits_for_others_names_those_that_are_not_over(unfinished, named, backend):
+    row = stored(StatusCode.WAITING_ON_DEPENDENCIES)
+    awaited = {"over": AwaitedJob("over", StatusCode.SUCCEEDED)}
+    awaited |= {name: AwaitedJob(name, StatusCode.EXECUTING) for name in unfinished}
+    fields = {name: getattr(row, name) for name in SeenJob._fields if hasattr(row, name)}
+    job = SeenJob(**{**fields, "wait_for": json.dumps(["over", "gone", *unfinished])})
+    assert shown_status(job, backend, T, awaited)[1] == f"Waiting on dependencies{named}"
+
+
+def test_a_held_job_tells_since_when():
+    since = "(since 2023-11-14T22:13:20Z)"
+    paused = {"paused": True, "paused_since": T + 0.5}
+    assert shown(stored(), **paused)[1] == f"{StatusCode.WAITING_PAUSED.message} {since}"
+    stopped = stored(StatusCode.WAITING_ON_REBOOT)
+    assert shown(stopped, **paused)[1] == f"{StatusCode.WAITING_ON_REBOOT.message} {since}"
+    maintained = shown(stored(requires_db=True), maintenance=True, maintenance_since=T)
+    assert maintained[1] == f"{StatusCode.WAITING_DB_MAINTENANCE.message} {since}"
+
+
+def test_a_job_to_be_tried_again_tells_its_place_in_the_queue():
+    job = stored(StatusCode.WAITING_ON_NEW_TASK)
+    assert shown(job, queue=(queued(ID),)) == (
+        "waiting_on_new_task",
+        f"{StatusCode.WAITING_ON_NEW_TASK.message} (1st in the queue, no jobs running)",
+    )
+
+
 # --- its place in the queue ---
 
 
@@ -261,6 +300,11 @@ def test_a_backend_without_an_agent_is_named_as_the_reason():
     assert shown(job, queue=(queued(ID),), hold_up=HoldUp.NO_AGENT)[1] == (
         "Waiting on available workers (no agent of the backend is connected)"
     )
+    seen = {"last_seen": float(T), "queue": (queued(ID),), "hold_up": HoldUp.NO_AGENT}
+    assert shown(job, **seen)[1] == (
+        "Waiting on available workers "
+        "(no agent of the backend is connected since 2023-11-14T22:13:20Z)"
+    )
 
 
 # --- running jobs ---
@@ -272,10 +316,11 @@ def test_a_backend_without_an_agent_is_named_as_the_reason():
     [
         (StatusCode.INITIATED, "Job executing on the backend"),
         (StatusCode.PREPARING, "Job executing on the backend (preparing)"),
-        (StatusCode.PREPARED, "Job executing on the backend"),
+        (StatusCode.PREPARED, "Job executing on the backend (prepared)"),
         (StatusCode.EXECUTING, "Job executing on the backend"),
-        (StatusCode.EXECUTED, "Job executing on the backend"),
+        (StatusCode.EXECUTED, "Job executing on the backend (executed)"),
         (StatusCode.FINALIZING, "Job executing on the backend (finalizing)"),
+        (StatusCode.FINALIZED, "Job executing on the backend (finalized)"),
     ],
 )
 def test_a_running_job_tells_what_happens_around_its_program(code, message):
@@ -294,6 +339,10 @@ def test_a_running_job_tells_when_its_host_fell_silent():
     assert shown(job, now=T + 180, **row)[1] == "Job executing on the backend"
     assert shown(job, now=T + 181, **row)[1] == (
         "Job executing on the backend (backend out of contact since 2023-11-14T22:13:20Z)"
+    )
+    assert shown(stored(StatusCode.PREPARING), now=T + 181, **row)[1] == (
+        "Job executing on the backend "
+        "(preparing, backend out of contact since 2023-11-14T22:13:20Z)"
     )
 
 
