@@ -19,9 +19,9 @@ fix:
     .venv/bin/ruff check --fix
     .venv/bin/ruff format
 
-# Measure the latency of RAPs against bare containers; prints JSON
-bench *options:
-    .venv/bin/python -m bench.latency {{ options }}
+# Run one of the measurements in bench/ (latency, scheduler, …); prints JSON
+bench what="latency" *options:
+    bench/{{ what }} {{ options }}
 
 # Run the whole system in this terminal until Ctrl-C
 dev *options:

@@ -41,8 +41,11 @@ with workflow.unsafe.imports_passed_through():
     from workflows.describe import backend_details
     from workflows.outbox import Outbox, settle
 
-WRITE_PAUSE = timedelta(seconds=1)
+WRITE_PAUSE_S = 1.0
 """At most one write of the backend's row in this time."""
+
+WAITING_PER_SECOND = 1000
+"""For so many waiting jobs a second more, since each of them is in the row."""
 
 
 @workflow.defn(name="BackendWorkflow")
@@ -240,7 +243,7 @@ class BackendWorkflow:
             self._writing = True
             await on_records(RECORD_BACKEND, BackendUpdate(row=row, changes=changes))
             self._writing = False
-            await workflow.sleep(WRITE_PAUSE)
+            await workflow.sleep(max(WRITE_PAUSE_S, len(row.queue) / WAITING_PER_SECOND))
 
     async def _look_round(self) -> None:
         """Notice what nobody tells: an agent that fell silent, a RAP that was terminated."""

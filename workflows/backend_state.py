@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from rap.egress import AgentReport
 from rap.messages import (
-    USUAL_PRIORITY,
     BackendLimits,
     BackendStart,
     CheckSwitches,
@@ -26,7 +25,8 @@ from rap.rows import (
     SlotEntry,
 )
 from rap.status import StatusCode
-from workflows.scheduling import Line, schedule
+from workflows.scheduling import queue_order, schedule
+from workflows.waiting import Line, WaitingJobs
 
 SILENT_AFTER_S = 90
 """An agent that has not reported for so long is given no more jobs (three missed reports)."""
@@ -45,7 +45,6 @@ class BackendState:
         self.manual_maintenance = start.manual_maintenance
         self.checks_disabled = start.checks_disabled
         self.weights = start.weights
-        self._priorities = dict(start.priorities)
         self._passed_over: dict[Line, int] = {
             (line.workspace, line.requires_db): line.times for line in start.passed_over
         }
@@ -56,72 +55,83 @@ class BackendState:
         self._maintenance_since = row.maintenance_since
         self._last_seen = row.last_seen
         self._agents = {agent.host: agent for agent in row.agents}
-        self._jobs = {job.request.job_id: job for job in start.reservations}
-        self._order: tuple[str, ...] = ()
+        self._running = {
+            job.request.job_id: job for job in start.reservations if job.host is not None
+        }
+        self._waiting = WaitingJobs(
+            (job for job in start.reservations if job.host is None), start.priorities
+        )
         self._orders = row.orders
 
     # --- slots ---
 
     def request(self, rap_id: str, request: SlotRequest, now: float) -> None:
         """Take a job in; one that waits already for this attempt keeps its place in time."""
-        known = self._jobs.get(request.job_id)
+        known = self._job(request.job_id)
         if known is None or known.request.attempt < request.attempt:
-            self._jobs[request.job_id] = Reservation(rap_id=rap_id, request=request, since=now)
+            self.release(request.job_id)
+            self._waiting.add(Reservation(rap_id=rap_id, request=request, since=now))
         elif known.host is None and known.request.attempt == request.attempt:
-            self._jobs[request.job_id] = known.model_copy(update={"request": request})
+            self._waiting.add(known.model_copy(update={"request": request}))
 
     def release(self, job_id: str) -> None:
         """Let a job go, whether it ran or waited."""
-        self._jobs.pop(job_id, None)
+        self._running.pop(job_id, None)
+        self._waiting.remove(job_id)
 
     def release_rap(self, rap_id: str) -> None:
         """Let all jobs of a RAP go, and what was ordered for it."""
-        self._jobs = {key: job for key, job in self._jobs.items() if job.rap_id != rap_id}
-        self._priorities.pop(rap_id, None)
+        for job in [*self._running.values(), *self._waiting]:
+            if job.rap_id == rap_id:
+                self.release(job.request.job_id)
+        self._waiting.priorities.pop(rap_id, None)
 
     def running(self) -> list[Reservation]:
         """The jobs that hold a slot."""
-        return [job for job in self._jobs.values() if job.host is not None]
+        return list(self._running.values())
 
     def waiting(self) -> list[Reservation]:
         """The jobs that wait for a slot."""
-        return [job for job in self._jobs.values() if job.host is None]
+        return list(self._waiting)
 
     def rap_ids(self) -> dict[str, set[str]]:
         """The RAPs with running or waiting jobs, or a priority, and their workspaces."""
-        raps: dict[str, set[str]] = {rap_id: set() for rap_id in self._priorities}
-        for job in self._jobs.values():
+        raps: dict[str, set[str]] = {rap_id: set() for rap_id in self._waiting.priorities}
+        for job in (*self._running.values(), *self._waiting):
             raps.setdefault(job.rap_id, set()).add(job.request.workspace)
         return raps
 
     def grant(self, now: float) -> Iterator[tuple[str, SlotGrant]]:
         """Grant what can be granted; yields the RAP to be told with each grant."""
         plan = schedule(
-            self.running(),
-            self.waiting(),
+            self._running.values(),
+            self._waiting,
             limits=self.limits,
             room=self._room(now),
             paused=self._paused,
             maintenance=self._maintenance is not None,
-            priorities=self._priorities,
             passed_over=self._passed_over,
         )
-        self._order, self._passed_over = plan.queue, plan.passed_over
+        self._passed_over = plan.passed_over
         for grant in plan.grants:
-            job = self._jobs[grant.job_id]
-            self._jobs[grant.job_id] = job.model_copy(update={"host": grant.host, "since": now})
-            yield job.rap_id, grant
+            job = self._waiting.remove(grant.job_id)
+            if job is not None:
+                granted = job.model_copy(update={"host": grant.host, "since": now})
+                self._running[grant.job_id] = granted
+                yield job.rap_id, grant
 
     def _room(self, now: float) -> dict[str, int]:
         """How many more jobs each living agent takes, by what it said and was given since."""
-        room = {host: agent.room for host, agent in self._living(now).items()}
-        for job in self.running():
-            agent = self._agents.get(job.host or "")
-            if agent is None or agent.host not in room:
-                continue
-            if not any(progress.job_id == job.request.job_id for progress in agent.jobs):
-                room[agent.host] -= 1
+        living = self._living(now)
+        room = {host: agent.room for host, agent in living.items()}
+        reported = {(host, job.job_id) for host, agent in living.items() for job in agent.jobs}
+        for job_id, job in self._running.items():
+            if job.host in room and (job.host, job_id) not in reported:
+                room[job.host] -= 1
         return room
+
+    def _job(self, job_id: str) -> Reservation | None:
+        return self._running.get(job_id) or self._waiting.get(job_id)
 
     # --- agents ---
 
@@ -136,8 +146,8 @@ class BackendState:
         self._last_seen = now
         changes = []
         for progress in report.jobs:
-            job = self._jobs.get(progress.job_id)
-            if job is None or job.host is None or job.request.attempt != progress.attempt:
+            job = self._running.get(progress.job_id)
+            if job is None or job.request.attempt != progress.attempt:
                 continue
             code = StatusCode(progress.stage.value)
             changes.append(
@@ -185,10 +195,7 @@ class BackendState:
 
     def prioritise(self, order: PriorityOrder) -> None:
         """Set how urgent a RAP is."""
-        if order.priority == USUAL_PRIORITY:
-            self._priorities.pop(order.rap_id, None)
-        else:
-            self._priorities[order.rap_id] = order.priority
+        self._waiting.prioritise(order.rap_id, order.priority)
 
     def note_order(
         self, kind: OrderKind, *, now: float, by: str, why: str, detail: str = ""
@@ -237,9 +244,6 @@ class BackendState:
             hold_up = HoldUp.PAUSED
         elif not self._living(now):
             hold_up = HoldUp.NO_AGENT
-        waiting = {job.request.job_id: job for job in self.waiting()}
-        order = [job_id for job_id in self._order if job_id in waiting]
-        order += [job_id for job_id in waiting if job_id not in set(order)]
         return BackendRow(
             slug=self.slug,
             version=self._version,
@@ -253,13 +257,13 @@ class BackendState:
             max_db_workers=self.limits.max_db_workers,
             hold_up=hold_up,
             slots=tuple(_slot(job) for job in self.running()),
-            queue=tuple(_queued(waiting[job_id]) for job_id in order),
+            queue=tuple(_queued(job) for job in queue_order(self._running.values(), self._waiting)),
             agents=tuple(
                 agent for agent in self._agents.values() if agent.at > now - FORGET_AGENT_AFTER_S
             ),
             last_seen=self._last_seen,
             limits_ordered=self._ordered_limits is not None,
-            priorities=dict(self._priorities),
+            priorities=dict(self._waiting.priorities),
             orders=self._orders,
             updated_at=now,
         )
@@ -278,14 +282,14 @@ class BackendState:
             slug=self.slug,
             limits=self._configured,
             ordered_limits=self._ordered_limits,
-            priorities=dict(self._priorities),
+            priorities=dict(self._waiting.priorities),
             passed_over=tuple(
                 PassedOver(workspace=workspace, requires_db=requires_db, times=times)
                 for (workspace, requires_db), times in self._passed_over.items()
             ),
             weights=self.weights,
             row=self.row(self._last_seen or 0.0).model_copy(update={"slots": (), "queue": ()}),
-            reservations=tuple(self._jobs.values()),
+            reservations=(*self._running.values(), *self._waiting),
             manual_maintenance=self.manual_maintenance,
             checks_disabled=self.checks_disabled,
         )

@@ -10,43 +10,36 @@ there, and the pool is held for its job until that fits.
 """
 
 import heapq
-from collections import Counter, defaultdict, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 from pydantic import Field
 
-from rap.messages import USUAL_PRIORITY, BackendLimits, Reservation, SlotGrant
+from rap.messages import BackendLimits, Reservation, SlotGrant
 from rap.models import Model
+from workflows.waiting import Line, Turn, WaitingJobs
 
 PATIENCE = 100
 """Slots of a pool that go to other workspaces before one that waits all the time is served."""
 
-Line = tuple[str, bool]
-"""The waiting jobs of one workspace in one pool: the workspace, and whether database jobs."""
-
-Age = tuple[bool, int, int, float, str]
-
 
 class Schedule(Model):
-    """One decision: what starts now, and in which order the rest waits."""
+    """One decision: what starts now."""
 
     grants: tuple[SlotGrant, ...] = ()
-    queue: tuple[str, ...] = ()
-    """Job ids that go on waiting, in the order in which they will be considered."""
     passed_over: dict[Line, int] = Field(default_factory=dict)
     """How often each line was passed over until now, for the next decision."""
 
 
 def schedule(
     running: Iterable[Reservation],
-    waiting: Iterable[Reservation],
+    waiting: WaitingJobs,
     *,
     limits: BackendLimits,
     room: Mapping[str, int],
     paused: bool,
     maintenance: bool,
-    priorities: Mapping[str, int] = MappingProxyType({}),
     passed_over: Mapping[Line, int] = MappingProxyType({}),
     patience: int = PATIENCE,
 ) -> Schedule:
@@ -59,59 +52,79 @@ def schedule(
         room: host to the number of jobs it will take now; only hosts that are alive.
         paused: nothing starts.
         maintenance: no database job starts.
-        priorities: RAP to its priority, 1 (first) to 5, where it is not the usual one.
         passed_over: what the decision before this one returned.
         patience: see :data:`PATIENCE`.
     """
-    pools = {False: _Pool(limits.max_workers), True: _Pool(limits.max_db_workers)}
+    pools = {
+        False: _Pool(limits.max_workers, waiting.lightest(requires_db=False), is_closed=paused),
+        True: _Pool(
+            limits.max_db_workers,
+            waiting.lightest(requires_db=True),
+            is_closed=paused or maintenance,
+        ),
+    }
     counts: Counter[str] = Counter()
     for slot in running:
         counts[slot.request.workspace] += 1
         pools[slot.request.requires_db].used += slot.request.weight
     hosts = _Hosts(room)
-    queues = _Queues(waiting, counts, priorities)
-
     grants: list[SlotGrant] = []
-    queue: list[str] = []
-    due = [line for line, times in passed_over.items() if times >= patience]
-    due.sort(key=lambda line: (-passed_over[line], line))
     served: Counter[Line] = Counter()
-    for job, is_due in _in_turn(queues, pools, due):
+
+    def grant(job: Reservation) -> None:
         request = job.request
-        pool = pools[request.requires_db]
-        held = paused or (maintenance and request.requires_db)
-        if held or not hosts or not pool.admits(request.weight):
-            pool.is_held |= is_due
-            queue.append(request.job_id)
-            continue
-        pool.used += request.weight
+        pools[request.requires_db].used += request.weight
         counts[request.workspace] += 1
         served[request.workspace, request.requires_db] += 1
         grants.append(SlotGrant(job_id=request.job_id, attempt=request.attempt, host=hosts.take()))
+
+    for job in _due(waiting, pools, passed_over, patience):
+        pool = pools[job.request.requires_db]
+        if hosts and pool.admits(job.request.weight):
+            grant(job)
+        else:
+            pool.is_closed = True
+    due = {one.job_id for one in grants}
+    for job in _in_order(waiting, counts, pools):
+        if not hosts:
+            break
+        if job.request.job_id not in due and pools[job.request.requires_db].admits(
+            job.request.weight
+        ):
+            grant(job)
     return Schedule(
-        grants=tuple(grants),
-        queue=tuple(queue),
-        passed_over=_count_passes(queues.lines, passed_over, served),
+        grants=tuple(grants), passed_over=_count_passes(waiting.lines, passed_over, served)
     )
 
 
-def never_fits(job: Reservation, limits: BackendLimits) -> bool:
-    """Whether a job is heavier than its whole pool, so that it would wait for ever."""
-    request = job.request
-    return request.weight > (limits.max_db_workers if request.requires_db else limits.max_workers)
+def queue_order(running: Iterable[Reservation], waiting: WaitingJobs) -> list[Reservation]:
+    """The waiting jobs in the order in which they will be considered."""
+    counts = Counter(slot.request.workspace for slot in running)
+    open_pools = {requires_db: _Pool(1.0, 0.0) for requires_db in (False, True)}
+    return list(_in_order(waiting, counts, open_pools))
 
 
 class _Pool:
-    """The slots for one kind of job."""
+    """The slots for one kind of job.
 
-    def __init__(self, limit: float) -> None:
-        self.limit = limit
+    Args:
+        limit: the weight it may hold.
+        lightest: the least weight of a job that waits for it.
+        is_closed: whether it gives nothing now.
+    """
+
+    def __init__(self, limit: float, lightest: float, *, is_closed: bool = False) -> None:
+        self.limit, self._lightest = limit, lightest
         self.used = 0.0
-        self.is_held = False
-        """Set while a job that is due waits for enough of it to become free."""
+        self.is_closed = is_closed
+        """Also set while a job that is due waits for enough of it to become free."""
 
     def admits(self, weight: float) -> bool:
-        return not self.is_held and self.used + weight <= self.limit
+        return not self.is_closed and self.used + weight <= self.limit
+
+    @property
+    def is_exhausted(self) -> bool:
+        return not self.admits(self._lightest)
 
 
 class _Hosts:
@@ -132,88 +145,65 @@ class _Hosts:
         return host
 
 
-class _Queues:
-    """The waiting jobs, each workspace's in an order that no grant changes.
+def _due(
+    waiting: WaitingJobs, pools: Mapping[bool, _Pool], passed_over: Mapping[Line, int], limit: int
+) -> Iterator[Reservation]:
+    """The first jobs of the lines that were passed over too often, the most patient line first.
 
-    ``counts`` is read again after each job: the caller raises it with a grant.
+    Not a job that can never fit: the pool would be held for it for ever.
     """
-
-    def __init__(
-        self, waiting: Iterable[Reservation], counts: Counter[str], priorities: Mapping[str, int]
-    ) -> None:
-        self._counts, self._priorities = counts, priorities
-        by_workspace: defaultdict[str, list[Reservation]] = defaultdict(list)
-        for job in waiting:
-            by_workspace[job.request.workspace].append(job)
-        self._jobs = {
-            name: deque(sorted(jobs, key=self._turn)) for name, jobs in by_workspace.items()
-        }
-        self.lines = Counter(
-            (name, job.request.requires_db) for name, jobs in self._jobs.items() for job in jobs
-        )
-
-    def take_first_of(self, line: Line, heaviest: float) -> Reservation | None:
-        """The first job of a line that is no heavier; it leaves the queues."""
-        workspace, requires_db = line
-        jobs = self._jobs.get(workspace, deque())
-        for job in jobs:
-            request = job.request
-            if request.requires_db is requires_db and request.weight <= heaviest:
-                jobs.remove(job)
-                return job
-        return None
-
-    def in_order(self) -> Iterator[Reservation]:
-        """All jobs in the order of controller.md 9.2; only the workspaces' first ones compete."""
-        heads = [self._head(name) for name, jobs in self._jobs.items() if jobs]
-        heapq.heapify(heads)
-        while heads:
-            name = heapq.heappop(heads)[-1]
-            jobs = self._jobs[name]
-            yield jobs.popleft()
-            if jobs:
-                heapq.heappush(heads, self._head(name))
-
-    def _head(self, name: str) -> tuple[int, int, Age, str]:
-        priority, age = self._turn(self._jobs[name][0])
-        return (priority, self._counts[name], age, name)
-
-    def _turn(self, job: Reservation) -> tuple[int, Age]:
-        return (self._priorities.get(job.rap_id, USUAL_PRIORITY), _age(job))
+    lines = [
+        line
+        for line, times in passed_over.items()
+        if times >= limit and not pools[line[1]].is_closed
+    ]
+    for line in sorted(lines, key=lambda line: (-passed_over[line], line)):
+        for job in waiting.in_line(line):
+            if job.request.weight <= pools[line[1]].limit:
+                yield job
+                break
 
 
-def _in_turn(
-    queues: _Queues, pools: Mapping[bool, _Pool], due: Iterable[Line]
-) -> Iterator[tuple[Reservation, bool]]:
-    """First the jobs that have been passed over too often, then all others in order."""
-    for line in due:
-        # Not one that can never fit: it would hold its pool for ever.
-        job = queues.take_first_of(line, pools[line[1]].limit)
+def _in_order(
+    waiting: WaitingJobs, counts: Counter[str], pools: Mapping[bool, _Pool]
+) -> Iterator[Reservation]:
+    """The waiting jobs of all pools with free slots in the order of controller.md 9.2.
+
+    Within a line the order never changes, so only the first jobs of the lines compete. ``counts``
+    and the pools are read again after each job: the caller raises them with a grant.
+    """
+    lines = {line: waiting.in_line(line) for line in waiting.lines if not _closed(pools, line)}
+    heads: list[tuple[int, int, Turn, Line]] = []
+    firsts: dict[Line, Reservation] = {}
+
+    def push(line: Line) -> None:
+        job = firsts.get(line) or next(lines[line], None)
         if job is not None:
-            yield job, True
-    for job in queues.in_order():
-        yield job, False
+            firsts[line] = job
+            turn = waiting.turn(job)
+            heapq.heappush(heads, (turn[0], counts[line[0]], turn, line))
+
+    for line in lines:
+        push(line)
+    while heads:
+        _, count, _, line = heapq.heappop(heads)
+        if pools[line[1]].is_exhausted:
+            continue
+        if count == counts[line[0]]:
+            yield firsts.pop(line)
+        push(line)
+
+
+def _closed(pools: Mapping[bool, _Pool], line: Line) -> bool:
+    return pools[line[1]].is_exhausted
 
 
 def _count_passes(
-    lines: Mapping[Line, int], before: Mapping[Line, int], served: Counter[Line]
+    lines: Iterable[Line], before: Mapping[Line, int], served: Counter[Line]
 ) -> dict[Line, int]:
     """Begin anew for each line that was served; count what went to others for the rest."""
     granted = Counter[bool]()
     for (_, requires_db), times in served.items():
         granted[requires_db] += times
-    counted = {
-        line: before.get(line, 0) + granted[line[1]] for line in lines if not served.get(line)
-    }
+    counted = {line: before.get(line, 0) + granted[line[1]] for line in lines if line not in served}
     return {line: times for line, times in counted.items() if times}
-
-
-def _age(job: Reservation) -> Age:
-    request = job.request
-    return (
-        not request.requires_db,
-        request.created_at,
-        request.position,
-        job.since,
-        request.job_id,
-    )

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rap.messages import BackendLimits, Reservation, SlotRequest
-from workflows.scheduling import PATIENCE, never_fits, schedule
+from workflows.scheduling import PATIENCE, queue_order, schedule
+from workflows.waiting import WaitingJobs
 
 pytestmark = pytest.mark.unit
 
@@ -37,15 +38,22 @@ def job(
 
 
 def decide(running, waiting, workers=10.0, db=10.0, room=None, paused=False, maintenance=False):
+    queue = WaitingJobs(waiting)
     plan = schedule(
         running,
-        waiting,
+        queue,
         limits=BackendLimits(max_workers=workers, max_db_workers=db),
         room={"h": 1000} if room is None else room,
         paused=paused,
         maintenance=maintenance,
     )
-    return [grant.job_id for grant in plan.grants], list(plan.queue)
+    started = [queue.remove(grant.job_id) for grant in plan.grants]
+    left = [one.request.job_id for one in queue_order([*running, *started], queue)]
+    return grants_of(plan), left
+
+
+def grants_of(plan) -> list[str]:
+    return [grant.job_id for grant in plan.grants]
 
 
 @pytest.mark.spec("controller:92")
@@ -88,11 +96,8 @@ def test_the_limit_itself_may_be_reached():
 
 
 @pytest.mark.spec("controller:89")
-def test_a_job_heavier_than_the_limit_never_starts_and_is_known_as_such():
-    heavy = job("a", weight=3)
-    assert decide([], [heavy], workers=2) == ([], ["a"])
-    assert never_fits(heavy, BackendLimits(max_workers=2, max_db_workers=9))
-    assert not never_fits(heavy, BackendLimits(max_workers=3, max_db_workers=0))
+def test_a_job_heavier_than_the_limit_never_starts():
+    assert decide([], [job("a", weight=3)], workers=2) == ([], ["a"])
 
 
 @pytest.mark.spec("controller:93")
@@ -120,14 +125,14 @@ def test_jobs_go_to_the_host_with_most_room_and_never_beyond_it():
     waiting = [job(f"j{n}", created_at=n) for n in range(4)]
     plan = schedule(
         [],
-        waiting,
+        WaitingJobs(waiting),
         limits=BackendLimits(max_workers=10, max_db_workers=10),
         room={"small": 1, "big": 2, "full": 0},
         paused=False,
         maintenance=False,
     )
     assert sorted(grant.host for grant in plan.grants) == ["big", "big", "small"]
-    assert plan.queue == ("j3",)
+    assert grants_of(plan) == ["j0", "j1", "j2"]
 
 
 def naive(running, waiting, workers, db):
@@ -141,14 +146,7 @@ def naive(running, waiting, workers, db):
     while left:
         pick = min(
             left,
-            key=lambda one: (
-                counts.get(one.request.workspace, 0),
-                not one.request.requires_db,
-                one.request.created_at,
-                one.request.position,
-                one.since,
-                one.request.job_id,
-            ),
+            key=lambda one: _rank(one, counts),
         )
         left.remove(pick)
         kind, limit = pick.request.requires_db, db if pick.request.requires_db else workers
@@ -157,8 +155,26 @@ def naive(running, waiting, workers, db):
             counts[pick.request.workspace] = counts.get(pick.request.workspace, 0) + 1
             started.append(pick.request.job_id)
         else:
-            queue.append(pick.request.job_id)
-    return started, queue
+            queue.append(pick)
+    # What goes on waiting is considered again by the counts as they are now.
+    order = []
+    while queue:
+        pick = min(queue, key=lambda one: _rank(one, counts))
+        queue.remove(pick)
+        order.append(pick.request.job_id)
+    return started, order
+
+
+def _rank(one, counts):
+    request = one.request
+    return (
+        counts.get(request.workspace, 0),
+        not request.requires_db,
+        request.created_at,
+        request.position,
+        one.since,
+        request.job_id,
+    )
 
 
 @st.composite
@@ -205,14 +221,10 @@ def with_rap(one: Reservation, rap_id: str) -> Reservation:
     return one.model_copy(update={"rap_id": rap_id})
 
 
-def grants_of(plan) -> list[str]:
-    return [grant.job_id for grant in plan.grants]
-
-
-def plan_for(waiting, running=(), *, workers=10.0, **more):
+def plan_for(waiting, running=(), *, workers=10.0, priorities=None, **more):
     return schedule(
         running,
-        waiting,
+        WaitingJobs(waiting, priorities or {}),
         limits=BackendLimits(max_workers=workers, max_db_workers=workers),
         room={"h": 1000},
         paused=False,
