@@ -8,12 +8,18 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import (
+    BatchSpanProcessor,
+    ConsoleSpanExporter,
+    SpanExporter,
+    SpanExportResult,
+)
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.util.re import parse_env_headers
 
@@ -38,6 +44,38 @@ class Service(StrEnum):
     """Commands."""
 
 
+class Watched(SpanExporter):
+    """An exporter that counts what it could not deliver.
+
+    Args:
+        inner: does the work.
+    """
+
+    def __init__(self, inner: SpanExporter) -> None:
+        self._inner = inner
+        self.lost = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Deliver spans."""
+        self.lost += len(spans)
+        result = self._inner.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self.lost -= len(spans)
+        return result
+
+    def shutdown(self) -> None:
+        """Deliver no more."""
+        self._inner.shutdown()
+
+
+@dataclass(frozen=True)
+class Export:
+    """The sending of a process's spans, while it lasts."""
+
+    provider: TracerProvider
+    exporters: tuple[Watched, ...]
+
+
 class Ids(RandomIdGenerator):
     """Random ids, except for a span whose ids were decided before it could be told about."""
 
@@ -54,7 +92,7 @@ class Ids(RandomIdGenerator):
 
 def start(
     service: Service, *, version: str = UNKNOWN, env: Mapping[str, str] = os.environ
-) -> TracerProvider | None:
+) -> Export | None:
     """Send the spans of this process where the environment says, if it does.
 
     Args:
@@ -67,25 +105,35 @@ def start(
     """
     # The exporter would repeat each failure with its stack for as long as a receiver is away.
     logging.getLogger("opentelemetry").setLevel(env.get("TRACE_LOG_LEVEL") or "ERROR")
-    exporters = _exporters(env)
+    exporters = tuple(map(Watched, _exporters(env)))
     if not exporters:
         return None
     provider = provider_of(resource(service, version=version, env=env))
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
     tracing.use(provider)
-    return provider
+    return Export(provider, exporters)
 
 
-def stop(provider: TracerProvider | None, limit: float = STOP_LIMIT) -> None:
-    """Send what is left, for ``limit`` seconds at most: a receiver that hangs must not hold us."""
-    if provider is None:
-        return
+def stop(export: Export | None, limit: float = STOP_LIMIT) -> int:
+    """Send what is left, for ``limit`` seconds at most: a receiver that hangs must not hold us.
+
+    Returns:
+        How many spans are known to be lost since the start.
+    """
+    if export is None:
+        return 0
     tracing.use(None)
     # The SDK's own limit is half a minute, and its threads would be waited for.
-    ending = threading.Thread(target=provider.shutdown, name="last-spans", daemon=True)
+    ending = threading.Thread(target=_end, args=[export.provider], name="last-spans", daemon=True)
     ending.start()
     ending.join(limit)
+    return sum(exporter.lost for exporter in export.exporters)
+
+
+def _end(provider: TracerProvider) -> None:
+    provider.force_flush()
+    provider.shutdown()
 
 
 def resource(service: Service, *, version: str, env: Mapping[str, str]) -> Resource:

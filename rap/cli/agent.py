@@ -7,6 +7,7 @@ command's work is in a module of its own, imported when it is called.
 Exit status: 0 done, 1 failed or refused, 2 usage or configuration, 130 Ctrl-C.
 """
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -176,3 +177,89 @@ def update_actions(
         workspace, repo, commit, dry_run=dry_run, yes=yes, data=data, as_json=as_json
     )
     raise typer.Exit(code)
+
+
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="Name under which the spans are sent.")
+]
+
+
+@agent_app.command(
+    name="ehrql-telemetry",
+    epilog="Example: rap agent ehrql-telemetry ehrql-timings k3v7qhxwzq2m5a4t",
+)
+def ehrql_telemetry(
+    *,
+    dataset: Dataset,
+    job: Annotated[
+        str, typer.Argument(metavar="JOB", help="Id of a finished job, or its log folder.")
+    ],
+    data: Data = None,
+) -> None:
+    """Send the timings of a finished ehrQL job's queries as OpenTelemetry spans.
+
+    Where to is said by OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS. The log is read
+    by ehrQL's own image.
+    """
+    from rap.cli import agent_telemetry as story
+
+    raise typer.Exit(story.of_job(dataset, job, data=data))
+
+
+class EhrqlOperation(StrEnum):
+    """What ehrQL may have been asked to do."""
+
+    GENERATE_DATASET = "generate-dataset"
+    GENERATE_MEASURES = "generate-measures"
+
+
+@agent_app.command(
+    name="ehrql-log-telemetry",
+    epilog="Example: rap agent ehrql-log-telemetry ehrql-timings run.log generate-dataset",
+)
+def ehrql_log_telemetry(
+    *,
+    dataset: Dataset,
+    log: Annotated[Path, typer.Argument(metavar="LOGFILE", help="A log of ehrQL.")],
+    operation: Annotated[EhrqlOperation, typer.Argument(metavar="OPERATION", help="What ran.")],
+    workspace: Annotated[
+        str | None, typer.Option(help="Attribute of the spans.", show_default=False)
+    ] = None,
+    commit: Annotated[
+        str | None, typer.Option(help="Attribute of the spans.", show_default=False)
+    ] = None,
+    action: Annotated[
+        str | None, typer.Option(help="Attribute of the spans.", show_default=False)
+    ] = None,
+    attrs: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="More attributes; repeatable.", show_default=False),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Send the timings of the queries in any ehrQL log as OpenTelemetry spans."""
+    from rap.cli import agent_telemetry as story
+
+    code = story.of_log(
+        dataset,
+        log,
+        operation.value,
+        workspace=workspace,
+        commit=commit,
+        action=action,
+        attrs=attrs or [],
+        data=data,
+    )
+    raise typer.Exit(code)
+
+
+@agent_app.command(epilog="Example: rap agent check --json")
+def check(*, data: Data = None, as_json: Json = False) -> None:
+    """Look at everything that jobs on this host need, and tell the remedy for what is wrong.
+
+    Settings, agent, Docker, database network, Temporal, folders, disks, clock, secrets (by name
+    only), images. Changes nothing. The exit code is 1 if there is a problem; warnings are none.
+    """
+    from rap.cli import agent_check as story
+
+    raise typer.Exit(story.command(data=data, as_json=as_json))
