@@ -1,10 +1,16 @@
-"""Options of the test run.
+"""Options of the test run, and the system that several groups share.
 
 How hard the property tests look: a few hundred examples, or ``--hypothesis-profile nightly``.
 """
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.support.quick_system import QuickSystem
 
 settings.register_profile("default", max_examples=300, deadline=None)
 settings.register_profile("nightly", max_examples=20_000, deadline=None)
@@ -17,3 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="keep the histories of all workflow tests, to be replayed by later versions",
     )
+
+
+@pytest.fixture(scope="session")
+def quick_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator["QuickSystem"]:
+    """One without containers, for all tests that leave its processes alone."""
+    # Here, because most runs do without all that it imports.
+    from tests.support.quick_system import QuickSystem
+
+    slots = {"TEST_MAX_WORKERS": "40"}
+    with QuickSystem(tmp_path_factory.mktemp("quick"), overrides=slots) as system:
+        yield system

@@ -1,0 +1,1 @@
+"""What job-server does with the API in its life, replayed over real HTTP (rap-api.md part B)."""
