@@ -12,6 +12,8 @@ from rap.git import GitCache
 from rap.models import RefusalKind
 
 GITHUB_URL = "https://github.com"
+ACTIONS_BRANCH = "main"
+"""The branch on which every usable version of a reusable action is (controller.md 7)."""
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]+")
 
 

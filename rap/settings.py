@@ -172,6 +172,10 @@ class AgentSettings(CommonSettings):
     docker_user_id: int = Field(default_factory=os.geteuid)
     docker_group_id: int = Field(default_factory=os.getegid)
     image_pull_timeout: int = 1200
+    disk_reserve_mb: int = Field(default=1024, ge=0)
+    """MiB that stay free when a job is prepared, so that those that run can file their outputs."""
+    new_image_mb: int = Field(default=3072, ge=0)
+    """MiB that an image is taken to need of which no other version is here."""
     database_access_network: str = "jobrunner-db"
     using_dummy_data_backend: bool = False
     container_pids_limit: int = Field(default=2048, ge=16)

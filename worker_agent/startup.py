@@ -1,11 +1,8 @@
 """What an agent does before it takes work: wait for what it needs, and settle the past."""
 
 import asyncio
-import fcntl
 import shutil
 import time
-from pathlib import Path
-from typing import IO
 
 import structlog
 from temporalio.client import Client
@@ -14,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from rap.errors import JobFault, TransientFault
 from worker_agent.database_checks import DatabaseChecks
 from worker_agent.egress_guard import AgentRestart
+from worker_agent.engine.facts import EngineFacts
 from worker_agent.host import Host
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.metadata import load
@@ -24,26 +22,12 @@ HAND_BACK_DELAY = 0.05
 ENGINE_DELAYS = (0.5, 1.0, 2.0, 5.0)
 
 
-async def sole_use(folder: Path) -> IO[bytes]:
-    """Wait until no other agent process uses this work directory; free when the file is closed.
-
-    A predecessor that is still on its way out would otherwise work on the same jobs.
-    """
-    file = (folder / "agent.lock").open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.warning(f"another agent still uses {folder}: waiting for it to end")
-        await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
-    return file
-
-
-async def engine_when_up(host: Host) -> str:
-    """Wait for the engine, saying so once; its version."""
+async def engine_when_up(host: Host) -> EngineFacts:
+    """Wait for the engine, saying so once."""
     tries = 0
     while True:
         try:
-            return await host.engine.version()
+            return await host.engine.facts()
         except TransientFault as fault:
             if tries == 0:
                 log.warning(f"Docker does not answer, waiting for it: {fault}")
@@ -101,10 +85,11 @@ async def settle_the_past(host: Host, client: Client) -> None:
     await hand_back_tokens(host, client)
 
 
-def describe(host: Host, engine: str) -> str:
+def describe(host: Host, engine: EngineFacts) -> str:
     """One line about the host for its log."""
     free = shutil.disk_usage(host.settings.high_privacy).free / 2**30
     return (
         f"agent of backend {host.settings.backend} on host {host.settings.agent_host}: "
-        f"Docker {engine}, {free:.0f} GiB free, room for {host.settings.agent_max_jobs} jobs"
+        f"Docker {engine.version}, {free:.0f} GiB free, "
+        f"room for {host.settings.agent_max_jobs} jobs"
     )

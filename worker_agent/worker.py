@@ -1,6 +1,7 @@
 """The agent process: what it is made of, how it starts and how it stops."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -16,15 +17,18 @@ from rap import ids
 from rap.settings import AgentSettings
 from rap.temporal import connect_when_up, runtime_with_metrics
 from worker_agent import startup
+from worker_agent.checks import check_user
 from worker_agent.egress_guard import EgressGuard
 from worker_agent.host import Host
 from worker_agent.metrics import Sampler
 from worker_agent.reports import Reporter
+from worker_agent.succession import sole_use
 
 log = structlog.get_logger()
 
-THREADS = 32
-"""For copying, hashing and other work on files; those of the engine are its own."""
+SPARE_THREADS = 16
+"""Beside one for each job. They copy, hash and do other work on files; those of the engine are its
+own."""
 GRACE = timedelta(seconds=5)
 STOP_LIMIT = 7.0
 """Seconds from the signal to the end, whatever still hangs: services are killed after ten."""
@@ -88,11 +92,15 @@ async def run(settings: AgentSettings, stop: asyncio.Event) -> None:
 
 
 async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS))
+    threads = ThreadPoolExecutor(settings.agent_max_jobs + SPARE_THREADS)
+    asyncio.get_running_loop().set_default_executor(threads)
     host = Host.of(settings)
-    with await startup.sole_use(host.storage.state_dir):
-        engine = await startup.engine_when_up(host)
-        log.info(startup.describe(host, engine))
+    engine = await startup.engine_when_up(host)
+    check_user(settings, euid=os.geteuid(), rootless=engine.rootless)
+    log.info(startup.describe(host, engine))
+    # Whoever works here now goes on until this process could do it as well.
+    await connect_when_up(identity=identity(settings.backend), on_wait=log.warning)
+    with await sole_use(host.storage.state_dir):
         client = await connect_when_up(
             identity=identity(settings.backend),
             on_wait=log.warning,

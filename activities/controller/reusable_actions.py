@@ -25,11 +25,10 @@ from rap.models import (
     ResolveRequest,
 )
 from rap.project import YAMLError, is_database_command, parse_yaml
-from rap.repository_rules import is_repository_name
+from rap.repository_rules import ACTIONS_BRANCH, is_repository_name
 
 ACTIONS_URL = "https://github.com/opensafely-actions"
 ACTION_FILE = "action.yaml"
-_MAIN_BRANCH = "main"
 
 
 class ReusableActionError(RapError):
@@ -118,7 +117,7 @@ class ReusableActionsActivities:
         except UnknownRef as error:
             raise ReusableActionError(f"'{tag}' is not a tag listed in {repo}/tags") from error
         try:
-            approved = await self._git.commit_is_on_branch(repo, _MAIN_BRANCH, commit)
+            approved = await self._git.commit_is_on_branch(repo, ACTIONS_BRANCH, commit)
         except GitError as error:
             raise ReusableActionError(f"error validating '{commit}' in {repo}") from error
         if not approved:

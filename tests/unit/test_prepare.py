@@ -19,7 +19,6 @@ from rap.errors import (
 )
 from rap.models import Study
 from tests.support.workspace import HIGH, MODERATE, Backend, tree
-from worker_agent.workspace import copying
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.prepare import prepare, prepared_at
 
@@ -200,6 +199,32 @@ async def test_a_clean_up_waits_for_the_thread_of_a_cancelled_preparation(backen
     assert {path.name for path in backend.settings.volume_dir.iterdir()} == {"early"}
 
 
+async def test_copying_ends_when_nobody_wants_the_volume_any_more(backend, monkeypatch):
+    await earlier_job(backend)
+    with (backend.high / "small.csv").open("ab") as file:
+        file.truncate(2**30)
+    chunks, copying_now, go_on = [], threading.Event(), threading.Event()
+    real = os.read
+
+    def read(descriptor, count):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == "small.csv":
+            chunks.append(count)
+            copying_now.set()
+            assert go_on.wait(20)
+        return real(descriptor, count)
+
+    monkeypatch.setattr(os, "read", read)
+    preparing = asyncio.create_task(prepared(backend, backend.job(input_job_ids=("early",))))
+    await asyncio.to_thread(copying_now.wait)
+    preparing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await preparing
+    go_on.set()
+    await asyncio.to_thread(remove_volume, backend.storage, "job1")
+    assert len(chunks) == 1
+    assert {path.name for path in backend.settings.volume_dir.iterdir()} == {"early"}
+
+
 async def test_the_volume_is_given_to_the_user_of_the_container(tmp_path):
     if os.geteuid() != 0:
         user, group = os.geteuid(), os.getegid()
@@ -321,8 +346,8 @@ class Git:
         self.on_branch, self.error, self.asked = on_branch, error, []
 
     async def commit_is_on_branch(self, repo_url, branch, commit):
-        self.asked.append(commit)
-        return self.on_branch
+        self.asked.append((repo_url, branch, commit))
+        return self.on_branch if isinstance(self.on_branch, bool) else commit in self.on_branch
 
     async def checkout(self, repo_url, commit, target):
         raise self.error
@@ -335,9 +360,21 @@ async def test_the_commit_that_runs_must_be_on_the_branch_of_the_study(backend):
     )
     git = Git(error=GitError("x"))
     assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
-    assert set(git.asked) == {"a" * 40, "b" * 40}
+    assert set(git.asked) == {(url, "main", "a" * 40), (url, "main", "b" * 40)}
     fault = await fault_of(backend, job, Git(on_branch=False))
     assert fault.fault is Fault.REPOSITORY_REFUSED
+
+
+async def test_a_reusable_action_runs_only_from_the_main_branch_of_its_own_repository(backend):
+    url, action = "https://github.com/opensafely/study", "https://github.com/opensafely-actions/x"
+    study = Study(git_repo_url=url, commit="a" * 40, branch="other")
+    job = backend.job(repo_url=action, commit="b" * 40, study=study)
+    git = Git(error=GitError("x"))
+    assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
+    assert set(git.asked) == {(url, "other", "a" * 40), (action, "main", "b" * 40)}
+    fault = await fault_of(backend, job, Git(on_branch={"a" * 40}))
+    assert fault.fault is Fault.REPOSITORY_REFUSED
+    assert str(fault) == f"Could not find commit on branch 'main': {'b' * 40}"
 
 
 @pytest.mark.parametrize("error", [GitNetworkError("x"), RepositoryUnreachable("x")])
@@ -355,18 +392,19 @@ async def test_an_output_pattern_that_leads_elsewhere_is_refused_before_anything
     assert fault.fault is Fault.OUTPUTS_REFUSED
 
 
-async def test_a_job_is_not_prepared_on_a_disk_that_is_full(backend, monkeypatch):
-    free = shutil.disk_usage(backend.settings.workdir.parent).free
-    monkeypatch.setattr(copying, "RESERVE", free + 2**40)
+async def test_a_job_is_not_prepared_when_less_than_the_reserve_would_stay_free(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    backend = Backend(tmp_path, disk_reserve_mb=free // 2**20 + 2**20)
     fault = await fault_of(backend, backend.job())
     assert isinstance(fault, TransientFault)
     assert fault.fault is Fault.DISK_FULL
+    assert "bytes are free, of which" in str(fault)
 
 
 async def test_a_checkout_that_fails_on_a_full_disk_is_told_as_that(backend, monkeypatch):
     class Filling(Git):
         async def checkout(self, repo_url, commit, target):
-            monkeypatch.setattr(copying, "RESERVE", 2**60)
+            monkeypatch.setitem(backend.settings.__dict__, "disk_reserve_mb", 2**40)
             raise GitError("Could not checkout")
 
     assert (await fault_of(backend, backend.job(), Filling())).fault is Fault.DISK_FULL

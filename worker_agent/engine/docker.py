@@ -4,7 +4,10 @@ How calls are kept apart is told in :mod:`~worker_agent.engine.lanes`; what can 
 modules of containers, images and networks.
 """
 
+from pathlib import Path
+
 from worker_agent.engine.check_calls import CheckCalls
+from worker_agent.engine.facts import EngineFacts
 from worker_agent.engine.image_calls import ImageCalls
 from worker_agent.engine.lanes import INSPECT_LIMIT, Lanes, call
 from worker_agent.engine.network_calls import NetworkCalls
@@ -16,7 +19,7 @@ class Engine(CheckCalls, ImageCalls, NetworkCalls):
     Args:
         base_url: address of the engine; by default the one that the environment names
             (``DOCKER_HOST``), else the local socket.
-        max_jobs: how many containers may be waited for at once.
+        max_jobs: how many containers may be waited for, and images pulled, at once.
         pull_limit: seconds that one pull may take.
         inspect_limit: seconds that a question about a container may take.
     """
@@ -44,3 +47,12 @@ class Engine(CheckCalls, ImageCalls, NetworkCalls):
             self._lanes.quick, lambda client: client.version(), "asking its version"
         )
         return str(answer["Version"])
+
+    async def facts(self) -> EngineFacts:
+        """How the engine runs, and where it keeps its images."""
+        answer = await call(self._lanes.quick, lambda client: client.info(), "asking how it runs")
+        return EngineFacts(
+            version=str(answer["ServerVersion"]),
+            rootless="name=rootless" in (answer.get("SecurityOptions") or ()),
+            root_dir=Path(answer["DockerRootDir"]),
+        )

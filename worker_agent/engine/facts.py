@@ -1,10 +1,24 @@
-"""What the engine says about one container, as plain facts for the rest of the agent."""
+"""What the engine says about itself and about one container, as plain facts for the rest of the
+agent.
+"""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from rap.models import Model
+
+
+class EngineFacts(Model):
+    """The engine itself."""
+
+    version: str
+    """Such as ``28.2.2``."""
+    rootless: bool
+    """It maps the root of a container to the user that it runs as."""
+    root_dir: Path
+    """Where it keeps images, as its own host sees it."""
 
 
 class ContainerFacts(Model):

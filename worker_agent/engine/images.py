@@ -9,6 +9,7 @@ from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
 from rap.settings import AgentSettings
 from worker_agent.engine.docker import Engine
+from worker_agent.engine.image_room import check_room_for_image
 from worker_agent.engine.inspection import nanoseconds
 
 log = structlog.get_logger()
@@ -55,11 +56,13 @@ async def ensure_image(engine: Engine, wanted: Pinned, settings: AgentSettings) 
     proxied = f"{settings.docker_proxy}/{image.removeprefix(prefix)}"
     if digest is None:
         if await engine.find_image(image) is None:
+            await check_room_for_image(engine, (proxied,), settings)
             await _pull(engine, proxied)
             await engine.tag(proxied, *split_tag(image))
         return image
     pinned = f"{proxied}@{digest}"
     if await engine.find_image(pinned) is None:
+        await check_room_for_image(engine, (proxied, image), settings)
         await _pull(engine, pinned)
     await _move_labels(engine, pinned, proxied, image)
     return pinned

@@ -55,7 +55,7 @@ class Lanes:
     Args:
         base_url: address of the engine; by default the one that the environment names
             (``DOCKER_HOST``), else the local socket.
-        max_jobs: how many containers may be waited for at once.
+        max_jobs: how many containers may be waited for, and images pulled, at once.
         pull_limit: seconds that one pull may take.
         inspect_limit: seconds that a question about a container may take.
     """
@@ -71,11 +71,13 @@ class Lanes:
         connection: dict[str, Any] = {"base_url": base_url}
         if base_url is None:
             connection = {**docker.utils.kwargs_from_env()}
+        self.kills = Lane("kills", connection, inspect_limit, 4)
         self.quick = Lane("quick", connection, inspect_limit, 8)
         self.stats = Lane("stats", connection, STATS_LIMIT, 4)
         self.work = Lane("work", connection, CALL_LIMIT, 16)
         self.waits = Lane("waits", connection, WAIT_POLL, max_jobs + 4)
-        self.pulls = Lane("pulls", connection, pull_limit, 4)
+        # A thread for each job: one registry that hangs must not hold up what another would give.
+        self.pulls = Lane("pulls", connection, pull_limit, max_jobs + 4)
 
 
 async def call(

@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import NamedTuple
 
 from rap.egress import Fault
@@ -25,6 +26,10 @@ _CHUNK = 1024 * 1024
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 RESERVE = 128 * 1024 * 1024
 """Bytes that are left free on every disk, for the logs and records of other jobs."""
+
+
+class Interrupted(Exception):
+    """Nobody wants the copy any more."""
 
 
 class Copied(NamedTuple):
@@ -50,22 +55,35 @@ def disk_faults() -> Iterator[None]:
         raise
 
 
-def check_space(folder: int, needed: int) -> None:
+def check_space(folder: int, needed: int, *, reserve: int | None = None) -> None:
     """Make sure that ``needed`` more bytes fit on the disk of an open directory.
+
+    Args:
+        folder: descriptor of the directory.
+        needed: bytes.
+        reserve: bytes that are to stay free; :data:`RESERVE` if not given.
 
     Raises:
         TransientFault: DISK_FULL.
     """
     disk = os.fstatvfs(folder)
     free = disk.f_bavail * disk.f_frsize
-    if needed + RESERVE > free:
+    kept = RESERVE if reserve is None else reserve
+    if needed + kept > free:
         raise TransientFault(
-            Fault.DISK_FULL, f"{needed} bytes of files do not fit, only {free} bytes are free"
+            Fault.DISK_FULL,
+            f"{needed} bytes do not fit: {free} bytes are free, of which {kept} stay free",
         )
 
 
 def copy_open_file(
-    source: int, folder: int, name: str, *, called: str, durable: bool = True
+    source: int,
+    folder: int,
+    name: str,
+    *,
+    called: str,
+    durable: bool = True,
+    unwanted: Event | None = None,
 ) -> Copied:
     """Copy an open file to a new file ``name`` in an open directory.
 
@@ -77,8 +95,10 @@ def copy_open_file(
         name: of the copy; nothing of that name may be there.
         called: the source's name for the error.
         durable: force the bytes to the disk; the directory is the caller's to force.
+        unwanted: set while it is copied, it ends the copying: a thread cannot be cancelled.
 
     Raises:
+        Interrupted: the copy became unwanted.
         PermanentFault: OUTPUTS_REFUSED, the file changed while it was read.
         TransientFault: DISK_FULL.
         OSError: the file cannot be read or written. In every case no copy is left.
@@ -89,6 +109,8 @@ def copy_open_file(
     with disk_faults(), _new_file(folder, name, stat.S_IMODE(before.st_mode)) as target:
         os.lseek(source, 0, os.SEEK_SET)
         while chunk := os.read(source, _CHUNK):
+            if unwanted is not None and unwanted.is_set():
+                raise Interrupted
             digest.update(chunk)
             size += len(chunk)
             _write(target, chunk)
@@ -114,7 +136,7 @@ def replace(staged_in: int, staged: str, folder: int, name: str) -> None:
     os.replace(staged, name, src_dir_fd=staged_in, dst_dir_fd=folder)
 
 
-def copy_into(source: int, root: int, name: str) -> Copied:
+def copy_into(source: int, root: int, name: str, unwanted: Event | None = None) -> Copied:
     """Copy an open file to ``name`` beneath an open directory; parents are made. Not durable.
 
     Raises:
@@ -122,7 +144,9 @@ def copy_into(source: int, root: int, name: str) -> Copied:
     """
     with beneath.parent_of(root, name, create=True) as (folder, last):
         temporary = f".{secrets.token_hex(8)}.tmp"
-        copied = copy_open_file(source, folder, temporary, called=name, durable=False)
+        copied = copy_open_file(
+            source, folder, temporary, called=name, durable=False, unwanted=unwanted
+        )
         try:
             replace(folder, temporary, folder, last)
         except BaseException:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 
 import structlog
 
@@ -26,7 +27,7 @@ from rap.errors import (
 )
 from rap.git import GitCache
 from rap.models import JobDefinition
-from rap.repository_rules import check_repository_url, check_study, is_local
+from rap.repository_rules import ACTIONS_BRANCH, check_study
 from rap.settings import AgentSettings
 from worker_agent.workspace import beneath, metadata, outputs
 from worker_agent.workspace.copying import check_space, copy_into, disk_faults, write_file
@@ -55,16 +56,23 @@ async def prepare(
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
         await _check_repositories(definition, git, settings)
-    inputs = await asyncio.to_thread(_make_room, definition, storage)
+    inputs = await asyncio.to_thread(_make_room, definition, storage, settings)
     log.info(f"Copying in code from {definition.repo_url}@{definition.commit}")
     with _git_faults():
         try:
             unfinished = storage.unfinished(definition.id)
             await git.checkout(definition.repo_url, definition.commit, unfinished)
         except GitError:
-            _check_space(storage, definition.id, 0)  # git does not say that the disk is full
+            _check_space(
+                storage, settings, definition.id, 0
+            )  # git does not say that the disk is full
             raise
-    await asyncio.to_thread(_complete, definition, storage, settings, inputs)
+    unwanted = Event()
+    try:
+        await asyncio.to_thread(_complete, definition, storage, settings, inputs, unwanted)
+    except asyncio.CancelledError:
+        unwanted.set()
+        raise
 
 
 def prepared_at(storage: Storage, job_id: str) -> int | None:
@@ -98,34 +106,38 @@ async def _check_repositories(
 ) -> None:
     """The study, and the code that really runs, which for a reusable action is another."""
     study = definition.study
-    commits = {study.commit}
+    wanted = {(study.git_repo_url, study.branch, study.commit)}
     if definition.repo_url == study.git_repo_url:
-        commits.add(definition.commit)
-    elif not is_local(definition.repo_url, allow_local=settings.allow_local_git_repos):
-        # No branch is known of it; that its owner is trusted has to do.
-        check_repository_url(definition.repo_url, settings.allowed_github_orgs)
-    for commit in commits:
+        wanted.add((study.git_repo_url, study.branch, definition.commit))
+    else:
+        # A tag of a version may be moved, but only what was reviewed is on the main branch.
+        wanted.add((definition.repo_url, ACTIONS_BRANCH, definition.commit))
+    for repo_url, branch, commit in sorted(wanted):
         await check_study(
             git,
-            repo_url=study.git_repo_url,
-            branch=study.branch,
+            repo_url=repo_url,
+            branch=branch,
             commit=commit,
             allowed_orgs=settings.allowed_github_orgs,
             allow_local=settings.allow_local_git_repos,
         )
 
 
-def _make_room(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
+def _make_room(
+    definition: JobDefinition, storage: Storage, settings: AgentSettings
+) -> tuple[str, ...]:
     """Check what can be checked before anything is written, and make an empty folder for the code.
 
     Returns:
         The names of the input files.
     """
     with turn_of_job(definition.id):
-        return _make_empty_folder(definition, storage)
+        return _make_empty_folder(definition, storage, settings)
 
 
-def _make_empty_folder(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
+def _make_empty_folder(
+    definition: JobDefinition, storage: Storage, settings: AgentSettings
+) -> tuple[str, ...]:
     if storage.archived(definition.workspace):
         log.info(f"Workspace {definition.workspace} has been archived.")
         raise PermanentFault(
@@ -141,16 +153,16 @@ def _make_empty_folder(definition: JobDefinition, storage: Storage) -> tuple[str
             raise TransientFault(
                 Fault.UNEXPECTED, f"could not remove {len(remaining)} files from {leftover}"
             )
-    _check_space(storage, definition.id, needed)
+    _check_space(storage, settings, definition.id, needed)
     with disk_faults():
         # Only the user of the container looks inside (agent.md 7.3).
         storage.unfinished(definition.id).mkdir(mode=0o700)
     return inputs
 
 
-def _check_space(storage: Storage, job_id: str, needed: int) -> None:
+def _check_space(storage: Storage, settings: AgentSettings, job_id: str, needed: int) -> None:
     with disk_faults(), beneath.directory(storage.volume(job_id).parent, create=True) as volumes:
-        check_space(volumes, needed)
+        check_space(volumes, needed, reserve=settings.disk_reserve_mb * 2**20)
 
 
 def _inputs(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
@@ -189,12 +201,16 @@ def _opened_input(definition: JobDefinition, storage: Storage, name: str) -> Ite
 
 
 def _complete(
-    definition: JobDefinition, storage: Storage, settings: AgentSettings, inputs: tuple[str, ...]
+    definition: JobDefinition,
+    storage: Storage,
+    settings: AgentSettings,
+    inputs: tuple[str, ...],
+    unwanted: Event,
 ) -> None:
     """Add the inputs and the marker to the code, and give the volume its name."""
     unfinished = storage.unfinished(definition.id)
     with turn_of_job(definition.id), disk_faults():
-        _add_inputs(definition, storage, settings, inputs)
+        _add_inputs(definition, storage, settings, inputs, unwanted)
         marker = unfinished / outputs.MARKER
         beneath.remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)
@@ -202,19 +218,23 @@ def _complete(
 
 
 def _add_inputs(
-    definition: JobDefinition, storage: Storage, settings: AgentSettings, inputs: tuple[str, ...]
+    definition: JobDefinition,
+    storage: Storage,
+    settings: AgentSettings,
+    inputs: tuple[str, ...],
+    unwanted: Event,
 ) -> None:
     with beneath.directory(storage.unfinished(definition.id)) as volume:
         for name in inputs:
             log.info(f"Copying input file: {name}")
             with _opened_input(definition, storage, name) as source:
-                _add_input(source, volume, name)
+                _add_input(source, volume, name, unwanted)
         _give_to(volume, settings.docker_user_id, settings.docker_group_id)
 
 
-def _add_input(source: int, volume: int, name: str) -> None:
+def _add_input(source: int, volume: int, name: str, unwanted: Event) -> None:
     try:
-        copy_into(source, volume, name)
+        copy_into(source, volume, name, unwanted)
     except (NotADirectoryError, IsADirectoryError) as error:
         raise PermanentFault(
             Fault.REPOSITORY_REFUSED,
