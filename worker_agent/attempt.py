@@ -84,6 +84,9 @@ class Attempt:
                 return await self._settle(cancelled=True)
             await execution.start(self._host, self._definition, image)
             container = await self._host.engine.inspect(self._definition.id)
+            if container is not None and not container.started:
+                # What a killed predecessor had asked for came about just now; it goes, and again.
+                raise TransientFault(Fault.CONTAINER_REFUSED, "the container was never started")
         container = await self._wait(container)
         if self._host.notes.is_stopped(self._key):
             return await self._settle(cancelled=True)
