@@ -33,6 +33,8 @@ class EngineState(Model):
     swap_limit: bool
     memory_limit: bool
     root_dir: str
+    user_namespaces: bool
+    """Whether the engine gives containers other users than they ask for."""
     at: float | None
     """The engine's own clock, seconds since the epoch."""
 
@@ -59,6 +61,9 @@ class Observer(Engine):
             swap_limit=bool(found.get("SwapLimit")),
             memory_limit=bool(found.get("MemoryLimit")),
             root_dir=str(found.get("DockerRootDir", "")),
+            user_namespaces=any(
+                "name=userns" in str(option) for option in found.get("SecurityOptions") or ()
+            ),
             at=None if at is None else at / 1e9,
         )
 
@@ -87,6 +92,20 @@ class Observer(Engine):
             for image in found
             if any(str(tag).startswith(f"{prefix}/") for tag in image.get("RepoTags") or ())
         ]
+
+    async def digest_in_registry(self, reference: str) -> str:
+        """The digest that a registry has for a name, asked through the engine as pulls are.
+
+        Raises:
+            TransientFault: ENGINE_UNAVAILABLE, the engine or the registry does not answer.
+        """
+
+        def ask(client: docker.APIClient) -> dict[str, Any]:
+            answer: dict[str, Any] = client.inspect_distribution(reference)  # type: ignore[no-untyped-call]
+            return answer
+
+        found = await call(self._lanes.work, ask, f"asking the registry for {reference}")
+        return str(found["Descriptor"]["digest"])
 
     async def running_jobs(self) -> dict[str, ContainerFacts]:
         """The running containers of jobs, of whichever agent, by job; in no order."""

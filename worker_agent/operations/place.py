@@ -70,6 +70,16 @@ class Place:
             return True
         return False
 
+    def waiting_agents(self) -> int:
+        """How many more agents wait for the one that runs to end, as the kernel tells."""
+        try:
+            inode = self.lock_file.stat().st_ino
+            lines = Path("/proc/locks").read_text().splitlines()
+        except OSError:
+            return 0
+        # ``1: -> FLOCK  ADVISORY  WRITE 4711 fe:00:123 0 EOF``; the arrow means waiting.
+        return sum("-> FLOCK" in line and f":{inode} " in line for line in lines)
+
 
 def check_user(variable: str, folder: Path) -> None:
     """Make sure that this process is the user whose folder this is.
