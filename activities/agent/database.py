@@ -9,6 +9,7 @@ from temporalio import activity
 
 from activities.contracts import DATABASE_DATA_CHECK, DATABASE_STATUS
 from rap.egress import DatabaseStatusAnswer, DataCheckAnswer
+from rap.ids import CheckKind
 from rap.messages import DatabaseStatusOrder, DataCheckOrder
 from worker_agent.database_checks import DatabaseChecks
 from worker_agent.egress_guard import RETRY_DELAY, AgentRestart
@@ -29,6 +30,7 @@ class Database:
     """
 
     def __init__(self, host: Host) -> None:
+        self._notes = host.notes
         self._checks = DatabaseChecks(host)
 
     @activity.defn(name=DATABASE_STATUS.name)
@@ -38,7 +40,7 @@ class Database:
         Raises:
             AgentRestart: the agent shuts down; the check is made again by the next one.
         """
-        return await _carry_out(self._checks.status(order))
+        return await self._carry_out(CheckKind.STATUS, self._checks.status(order))
 
     @activity.defn(name=DATABASE_DATA_CHECK.name)
     async def database_data_check(self, order: DataCheckOrder) -> DataCheckAnswer:
@@ -47,11 +49,19 @@ class Database:
         Raises:
             AgentRestart: the agent shuts down; the check is made again by the next one.
         """
-        return await _carry_out(self._checks.data_check(order))
+        return await self._carry_out(CheckKind.DATA, self._checks.data_check(order))
+
+    async def _carry_out(self, kind: CheckKind, check: Coroutine[Any, Any, Answer]) -> Answer:
+        """Await a check, so that the end of this agent is noticed at once by the next one."""
+        self._notes.keep_token(kind, activity.info().task_token)
+        try:
+            return await _alive(check)
+        finally:
+            self._notes.drop_token(kind)
 
 
-async def _carry_out(check: Coroutine[Any, Any, Answer]) -> Answer:
-    """Await a check with signs of life, so that the end of this agent is noticed soon."""
+async def _alive(check: Coroutine[Any, Any, Answer]) -> Answer:
+    """Await a check with signs of life; give it back when the agent shuts down."""
     work = asyncio.create_task(check)
     shutdown = asyncio.create_task(activity.wait_for_worker_shutdown())
     try:
