@@ -27,7 +27,6 @@ bench what="latency" *options:
 dev *options:
     .venv/bin/rap dev {{ options }}
 
-# Change the planning rules in every way mutmut knows, and see that a test notices (minutes)
-mutate *options:
-    .venv/bin/mutmut run {{ options }}
-    .venv/bin/mutmut results
+# Change planning, gate or paths in every way mutmut knows; count what the tests notice (minutes)
+mutate part *options:
+    scripts/mutate {{ part }} {{ options }}

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 from rap.egress import Ending, ExitNote, Fault
 from rap.errors import TransientFault
 from tests.support.workspace import HIGH, MODERATE, Backend, container, tree
-from worker_agent.workspace import copying, job_log, manifest, metadata, outputs
+from worker_agent.workspace import copying, filing, job_log, manifest, metadata, outputs
 from worker_agent.workspace.finalize import finalize, recorded_outcome
 
 pytestmark = pytest.mark.unit
@@ -598,3 +598,42 @@ async def test_an_attempt_that_an_administrator_killed_says_so_and_keeps_nothing
     assert not backend.high.exists()
     log = (backend.log_dir(definition) / "logs.txt").read_text()
     assert "status_message: Job killed by an OpenSAFELY administrator" in log
+
+
+# --- what a record relies on is on the disk before it ---
+
+
+@pytest.mark.parametrize("few", [0, 10])
+async def test_files_are_forced_to_the_disk_before_they_are_shown(backend, monkeypatch, few):
+    monkeypatch.setattr(filing, "_FEW", few)
+    happened = []
+    for module, name in (
+        (os, "fsync"),
+        (filing, "force_to_disk"),
+        (filing, "replace"),
+        (manifest, "write"),
+        (metadata, "save"),
+    ):
+        monkeypatch.setattr(module, name, noting(happened, name, getattr(module, name)))
+    job = backend.job(output_spec={"*.csv": MODERATE, "high.txt": HIGH})
+    await backend.finish(job, {"a.csv": PATIENTS, "b.csv": "x\n", "high.txt": "x"})
+    before = happened[: happened.index("replace")]
+    # Three files, of which two have something to show at level 4; or each area at once.
+    assert before == (["fsync"] * 5 if few else ["force_to_disk"] * 2)
+    assert happened.index("replace") < happened.index("write") < happened.index("save")
+    between = happened[happened.index("replace") : happened.index("write")]
+    assert "fsync" in between, "the names as well"
+    assert tree(backend.medium) >= {"a.csv.txt", "b.csv"}
+
+
+def noting(happened, name, real):
+    def note(*args, **options):
+        happened.append(name)
+        return real(*args, **options)
+
+    return note
+
+
+def test_a_disk_that_cannot_be_forced_is_an_error():
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        copying.force_to_disk(-1)

@@ -7,6 +7,7 @@ before the record is ("durable"): it is there after a loss of power. That is slo
 made again is not.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -23,6 +24,7 @@ from rap.errors import PermanentFault, TransientFault
 from worker_agent.workspace import beneath
 
 _CHUNK = 1024 * 1024
+_libc = ctypes.CDLL(None, use_errno=True)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 RESERVE = 128 * 1024 * 1024
 """Bytes that are left free on every disk, for the logs and records of other jobs."""
@@ -190,11 +192,27 @@ def write_file(
             os.fsync(folder)
 
 
-def write_new(folder: int, name: str, content: bytes) -> None:
-    """Write a new file in an open directory, forced to the disk."""
+def write_new(folder: int, name: str, content: bytes, *, durable: bool = True) -> None:
+    """Write a new file in an open directory, forced to the disk if it has to be durable."""
     with disk_faults(), _new_file(folder, name, 0o666) as target:
         _write(target, content)
-        os.fsync(target)
+        if durable:
+            os.fsync(target)
+
+
+def force_to_disk(folder: int) -> None:
+    """Force all that was written to the disk of an open directory: one wait instead of many.
+
+    It waits for what others write there too, so it is for many files only.
+
+    Raises:
+        TransientFault: DISK_FULL.
+        OSError: something of it could not be written.
+    """
+    with disk_faults():
+        if _libc.syncfs(folder) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
 
 
 @contextmanager

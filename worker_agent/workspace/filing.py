@@ -25,6 +25,7 @@ from worker_agent.workspace.copying import (
     check_space,
     copy_open_file,
     disk_faults,
+    force_to_disk,
     replace,
     write_new,
 )
@@ -34,6 +35,9 @@ from worker_agent.workspace.outputs import Matched
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
+
+_FEW = 32
+"""Outputs that are forced to the disk one by one."""
 
 
 class _Staged(NamedTuple):
@@ -90,10 +94,14 @@ def _stage_and_publish(
         beneath.directory(medium_staging, create=True) as medium,
     ):
         _check_sizes(high, matched.sizes)
+        few = len(matched.outputs) <= _FEW
         staged = [
-            _stage(volume, high, medium, f"{number:06d}", name, level, limits)
+            _stage(volume, high, medium, f"{number:06d}", name, level, limits, durable=few)
             for number, (name, level) in enumerate(matched.outputs.items())
         ]
+        if not few:
+            force_to_disk(high)
+            force_to_disk(medium)
         with manifest.locked(storage, definition.workspace):
             before = manifest.read(storage, definition.workspace)
             after = manifest.updated(
@@ -131,12 +139,14 @@ def _stage(
     name: str,
     level: PrivacyLevel,
     limits: Level4Limits,
+    *,
+    durable: bool,
 ) -> _Staged:
     with _opened(volume, name) as source:
-        copied = copy_open_file(source, high, number, called=name)
+        copied = copy_open_file(source, high, number, called=name, durable=durable)
     verdict = Level4Verdict()
     if level is PrivacyLevel.MODERATELY_SENSITIVE:
-        verdict = _pass_gate(high, medium, number, name, copied, limits)
+        verdict = _pass_gate(high, medium, number, name, copied, limits, durable=durable)
     output = FiledOutput(
         level=level,
         size=copied.size,
@@ -169,7 +179,14 @@ def _opened(volume: int, name: str) -> Iterator[int]:
 
 
 def _pass_gate(
-    high: int, medium: int, number: str, name: str, copied: Copied, limits: Level4Limits
+    high: int,
+    medium: int,
+    number: str,
+    name: str,
+    copied: Copied,
+    limits: Level4Limits,
+    *,
+    durable: bool,
 ) -> Level4Verdict:
     """Check our own copy, and stage for level 4 either its bytes or a note in their place."""
     descriptor = os.open(number, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=high)
@@ -177,10 +194,11 @@ def _pass_gate(
         verdict = level4.check(file, name, limits)
         if not verdict.excluded:
             check_space(medium, copied.size)
-            if copy_open_file(file.fileno(), medium, number, called=name) != copied:
+            shown = copy_open_file(file.fileno(), medium, number, called=name, durable=durable)
+            if shown != copied:
                 raise PermanentFault(Fault.OUTPUTS_REFUSED, f"{name} was changed after its check")
         else:
-            write_new(medium, _note(number), verdict.note.encode())
+            write_new(medium, _note(number), verdict.note.encode(), durable=durable)
     return verdict
 
 
