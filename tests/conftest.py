@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 settings.register_profile("default", max_examples=300, deadline=None)
 settings.register_profile("nightly", max_examples=20_000, deadline=None)
+settings.register_profile("mutation", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("default")
 
 
