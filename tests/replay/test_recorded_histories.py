@@ -20,7 +20,7 @@ RECORDED = sorted(FOLDER.glob("**/*.json"))
 
 def test_every_kind_of_workflow_has_a_recorded_history():
     kinds = {path.name.split(".")[1] for path in RECORDED}
-    assert kinds == {"backend", "job", "rap", "workspace"}
+    assert kinds == {"backend", "dbdatacheck", "dbstatus", "job", "rap", "workspace"}
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: f"{path.parent.name}/{path.stem}")
