@@ -22,6 +22,8 @@ class Registry:
         self.gives_details = True
         """Whether errors carry details: some registries' do not."""
         self.requests: list[str] = []
+        self._answers = threading.Event()
+        self._answers.set()
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +42,14 @@ class Registry:
         self.prefix = f"127.0.0.1:{self.server.server_port}/opensafely-core"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
         self.thread.start()
+
+    def hold(self) -> None:
+        """Take questions from now on, and do not answer them."""
+        self._answers.clear()
+
+    def let_go(self) -> None:
+        """Answer again, first what was held."""
+        self._answers.set()
 
     def close(self) -> None:
         self.server.shutdown()
@@ -72,6 +82,7 @@ class Registry:
 
     def answer(self, request: BaseHTTPRequestHandler, *, body: bool) -> None:
         self.requests.append(request.path)
+        self._answers.wait()
         status, kind, content = self._find(request.path)
         request.send_response(status)
         request.send_header("Content-Type", kind)

@@ -1,7 +1,8 @@
 import pytest
 
+from rap.errors import ConfigurationError
 from rap.models import JobDefinition, PrivacyLevel, Study
-from rap.settings import AgentSettings
+from rap.settings import AgentSettings, load
 from worker_agent.jobs import attempt_of
 
 pytestmark = pytest.mark.unit
@@ -45,3 +46,25 @@ def test_a_job_definition_survives_the_way_through_json():
 )
 def test_the_number_of_an_attempt_is_the_end_of_its_task_id(task_id, number):
     assert attempt_of(task_id) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "images"),
+    [("", ("ehrql", "sqlrunner")), ("*, -stata-mp", ("*", "-stata-mp")), ("none", ())],
+)
+def test_which_images_are_read_only_is_a_list_of_names(monkeypatch, text, images):
+    monkeypatch.setenv("READ_ONLY_IMAGES", text)
+    assert load(AgentSettings).read_only_images == images
+
+
+def test_a_job_may_run_as_long_as_it_likes_unless_told_otherwise(monkeypatch):
+    assert AgentSettings().job_run_time_limit == 0
+    monkeypatch.setenv("JOB_RUN_TIME_LIMIT", "86400")
+    assert AgentSettings().job_run_time_limit == 86400
+
+
+@pytest.mark.parametrize("name", ["JOB_RUN_TIME_LIMIT", "CONTAINER_PIDS_LIMIT"])
+def test_a_limit_that_is_none_names_its_setting(monkeypatch, name):
+    monkeypatch.setenv(name, "-1")
+    with pytest.raises(ConfigurationError, match=name):
+        load(AgentSettings)

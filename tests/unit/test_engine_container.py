@@ -83,6 +83,48 @@ def test_limits_of_processor_and_memory_are_exact():
     assert not {"NanoCpus", "Memory", "MemorySwap"} & set(config(definition())["HostConfig"])
 
 
+def test_a_job_has_no_swap_beside_its_memory():
+    host = config(definition(memory_limit="1G"))["HostConfig"]
+    assert host["MemorySwap"] == host["Memory"]
+
+
+def test_the_processes_of_a_job_are_limited():
+    assert config(definition())["HostConfig"]["PidsLimit"] == 2048
+    assert config(definition(), container_pids_limit=99)["HostConfig"]["PidsLimit"] == 99
+
+
+@pytest.mark.parametrize(
+    ("image", "listed", "read_only"),
+    [
+        ("ghcr.io/opensafely-core/ehrql:v1", ("ehrql", "sqlrunner"), True),
+        ("ghcr.io/opensafely-core/python:v2", ("ehrql", "sqlrunner"), False),
+        ("localhost:5000/ehrql@sha256:" + "0" * 64, ("ehrql",), True),
+        ("ghcr.io/opensafely-core/ehrql-more:v1", ("ehrql",), False),
+        (IMAGE, ("*",), True),
+        (IMAGE, ("*", "-python"), False),
+        (IMAGE, ("python", "-python"), False),
+        (IMAGE, (), False),
+    ],
+)
+def test_which_images_have_a_root_that_cannot_be_written_to(image, listed, read_only):
+    host = config(definition(image=image), read_only_images=listed)["HostConfig"]
+    assert host.get("ReadonlyRootfs", False) is read_only
+    assert ("Tmpfs" in host) is read_only
+
+
+@pytest.mark.parametrize(
+    ("memory", "large", "small"),
+    [("4G", 2 * 2**30, 64 * 2**20), ("32M", 16 * 2**20, 16 * 2**20), (None, 2**30, 64 * 2**20)],
+)
+def test_temporary_files_in_memory_leave_half_of_it_to_the_program(memory, large, small):
+    made = config(definition(memory_limit=memory), read_only_images=("python",))
+    assert made["HostConfig"]["Tmpfs"] == {
+        "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={large}",
+        "/var/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={small}",
+        "/run": f"rw,exec,nosuid,nodev,mode=1777,size={small}",
+    }
+
+
 def test_the_container_is_the_job_and_nothing_more():
     made = config(definition(args=("analysis.py", "--x y"), env={"OPENSAFELY_BACKEND": "test"}))
     assert made["Cmd"] == ["analysis.py", "--x y"]

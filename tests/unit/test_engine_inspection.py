@@ -1,7 +1,14 @@
 import pytest
 
+from worker_agent.engine.facts import EndEvents
 from worker_agent.engine.images import split_tag
-from worker_agent.engine.inspection import container_facts, nanoseconds, usage_reading
+from worker_agent.engine.inspection import (
+    container_facts,
+    end_events,
+    moment,
+    nanoseconds,
+    usage_reading,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -62,6 +69,29 @@ def test_a_container_that_was_created_but_not_started_has_no_exit_code():
     facts = container_facts(document(ExitCode=128, StartedAt=never, FinishedAt=never))
     assert not facts.started
     assert facts.exit_code is None
+
+
+def event(action, **attributes):
+    return {"Type": "container", "Action": action, "Actor": {"Attributes": attributes}}
+
+
+@pytest.mark.parametrize(
+    ("events", "out_of_memory", "killed"),
+    [
+        ([], False, False),
+        ([event("oom")], True, False),
+        ([event("kill", signal="9")], False, True),
+        ([event("kill", signal="15")], False, False),
+        ([event("oom"), event("kill", signal="15"), event("kill", signal="9")], True, True),
+        ([event("die", exitCode="137"), {"Action": "kill"}], False, False),
+    ],
+)
+def test_what_the_engine_remembers_about_an_end(events, out_of_memory, killed):
+    assert end_events(events) == EndEvents(out_of_memory=out_of_memory, killed=killed)
+
+
+def test_a_moment_is_given_to_the_engine_with_its_nanoseconds():
+    assert moment(1767323045_000000009) == "1767323045.000000009"
 
 
 @pytest.mark.parametrize("cache", ["total_inactive_file", "inactive_file"])

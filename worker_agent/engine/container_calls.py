@@ -128,7 +128,7 @@ class ContainerCalls:
             # The engine takes fractions of a second; the SDK's types know only whole ones.
             return end_events(client.events(filters=filters, decode=True, **span))  # type: ignore[call-overload]
 
-        return await call(self._lanes.quick, ask, f"asking how container {container.name} ended")
+        return await call(self._lanes.work, ask, f"asking how container {container.name} ended")
 
     async def kill(self, container: str) -> None:
         """Kill a container (SIGKILL), by id or name; one that is gone or ended is fine."""
@@ -142,7 +142,7 @@ class ContainerCalls:
                 if error.status_code != requests.codes.conflict:  # conflict: it is not running
                     raise
 
-        await call(self._lanes.quick, kill, f"killing container {container}", finish=True)
+        await call(self._lanes.kills, kill, f"killing container {container}", finish=True)
 
     async def remove(self, container: str) -> None:
         """Remove a container, running or not, with its anonymous volumes; a missing one is fine."""
