@@ -7,6 +7,7 @@ was drawn together keeps its mean and its peak. Pure.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from statistics import median
 
 from pydantic import Field, ValidationError
 
@@ -78,11 +79,14 @@ def parse(text: str) -> list[UsagePoint]:
 def thinned(points: Sequence[UsagePoint], most_bytes: int = MOST_BYTES) -> str:
     """The content of a file that has room again, whatever it held."""
     kept = list(points)
-    spacing = min((point.seconds for point in kept), default=1.0)
-    while sum(map(len, map(line, kept))) > most_bytes * ROOM_AFTER_THINNING and len(kept) > 1:
-        spacing *= 2
+    # What most of them stand for by now: only later ones, still finer, are drawn together to it.
+    spacing = median(point.seconds for point in kept) if kept else 1.0
+    content = "".join(map(line, kept))
+    while len(content) > most_bytes * ROOM_AFTER_THINNING and len(kept) > 1:
         kept = _drawn_together(kept, spacing)
-    return "".join(map(line, kept))
+        content = "".join(map(line, kept))
+        spacing *= 2
+    return content
 
 
 def _drawn_together(points: Sequence[UsagePoint], spacing: float) -> list[UsagePoint]:
