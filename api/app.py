@@ -66,8 +66,8 @@ def create_app(
     # The last one added is the first to see a request.
     app.add_middleware(SlashRedirect, paths=[f"{BASE}{path}" for path in _SLASHED])
     app.add_middleware(AllowedHosts, hosts=settings.rap_api_allowed_hosts, except_for=probes.PATHS)
-    app.add_middleware(SecurityHeaders)
     app.add_middleware(Observation, endpoints=_ENDPOINTS, quiet=probes.PATHS)
+    app.add_middleware(SecurityHeaders)
     return app
 
 

@@ -20,6 +20,8 @@ from rap.temporal import connect
 log = structlog.get_logger()
 
 IDENTITY = "rap-api"
+HUNG_AFTER = 60
+"""Seconds without a sign of life after which a process is replaced."""
 GRACE = 5
 """Seconds, beyond the longest answer, for requests to end when the process is told to."""
 
@@ -46,6 +48,8 @@ def run(settings: ApiSettings, url: str) -> None:
         log_config=None,
         access_log=False,  # api.observation tells more, and no queries
         server_header=False,
+        # A process that has just been started is busy importing, on a busy host for long.
+        timeout_worker_healthcheck=HUNG_AFTER,
         timeout_graceful_shutdown=int(settings.rap_api_timeout) + GRACE,
     )
     if settings.rap_api_workers == 1:

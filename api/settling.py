@@ -19,6 +19,8 @@ from rap.rows import Intent, IntentSettlement
 
 log = structlog.get_logger()
 
+_RANDOM = random.SystemRandom()
+
 SETTLE_AFTER = 60.0
 """Seconds; longer than any create is waited for."""
 LOOK_EVERY = 15.0
@@ -30,7 +32,7 @@ async def settle_for_ever(
     """Settle intents older than ``after`` seconds, looking again ``every`` seconds."""
     while True:
         # Several processes look; they need not all do so at one moment.
-        await asyncio.sleep(every * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+        await asyncio.sleep(every * _RANDOM.uniform(0.5, 1.0))
         try:
             await settle_once(services, older_than=time.time() - after)
         except Unavailable:

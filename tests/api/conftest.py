@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 import uvicorn
 from fastapi import FastAPI
 
@@ -78,6 +79,22 @@ class ScriptedOrchestrator:
     async def _hang(self) -> None:
         if self.silent:
             await asyncio.Event().wait()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_tracebacks() -> Iterator[None]:
+    """The default of structlog shows all variables of a traceback, which takes seconds."""
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,
+            structlog.processors.KeyValueRenderer(),
+        ]
+    )
+    yield
+    structlog.configure(**before)
 
 
 LOST = OrderLost("Temporal did not answer.")

@@ -2,10 +2,14 @@
 
 import httpx
 import pytest
+from sqlalchemy import update
 
 from api.app import create_app
 from rap.egress import Metrics
+from rap.ids import job_id
 from rap.records import Records
+from rap.records.store import engine_of
+from rap.records.tables import job
 from rap.rows import BackendUpdate, JobChanges
 from rap.settings import ApiSettings
 from rap.status import StatusCode
@@ -127,6 +131,59 @@ def test_a_pause_shows_in_all_waiting_jobs_at_once(t: Caller, records: Records):
     assert codes == [("running", "executing"), ("pending", "paused")]
     records.record_backend(BackendUpdate(row=backend_row(version=2)))
     assert t.status(ONE)["jobs"][1]["status_code"] == "created"
+
+
+def test_a_job_that_waits_names_the_jobs_it_waits_for_also_those_of_other_raps(
+    t: Caller, records: Records
+):
+    needed = [job_id(ONE, "over"), job_id(ONE, "on"), job_id(TWO, "elsewhere"), "forgotten"]
+    records.record_jobs(created(TWO, "elsewhere"))
+    records.record_jobs(created(ONE, "over", "on"))
+    records.record_jobs(created(THREE, "waits", wait_for=tuple(needed)))
+    records.record_jobs(changed(ONE, "over", StatusCode.SUCCEEDED, T + 1))
+    records.record_jobs(changed(THREE, "waits", StatusCode.WAITING_ON_DEPENDENCIES, T + 1))
+
+    def message(*raps: str) -> str:
+        return next(j for j in t.status(*raps)["jobs"] if j["action"] == "waits")["status_message"]
+
+    assert message(THREE) == message(ONE, TWO, THREE) == "Waiting on dependencies (on, elsewhere)"
+    records.record_jobs(changed(TWO, "elsewhere", StatusCode.SUCCEEDED, T + 2))
+    assert message(THREE) == "Waiting on dependencies (on)"
+
+
+def test_text_beyond_ascii_is_escaped(t: Caller, records: Records):
+    command = "python:v2 'ü \u2028 \U0001f600 \\ \"'"
+    records.record_jobs(created(ONE, "a", run_command=command))
+    answer = t.post("rap/status/", {"rap_ids": [ONE]})
+    assert answer.content.isascii()
+    assert b"\\u00fc \\u2028 \\ud83d\\ude00" in answer.content
+    assert answer.json()["jobs"][0]["run_command"] == command
+
+
+def test_figures_that_json_cannot_tell_do_not_spoil_the_answer(t: Caller, records: Records):
+    records.record_jobs(created(ONE, "a"))
+    metrics = Metrics(cpu_mean=float("nan"), cpu_peak=float("inf"), mem_mb_mean=2.5)
+    records.record_jobs(changed(ONE, "a", StatusCode.SUCCEEDED, T + 1, metrics=metrics))
+    (job,) = t.status(ONE)["jobs"]
+    shown = [job["metrics"][name] for name in ("cpu_mean", "cpu_peak", "mem_mb_mean")]
+    assert shown == [None, None, 2.5]
+
+
+@pytest.mark.parametrize(
+    "broken", [{"status_code": "of a later version"}, {"updated_at": 10**15}], ids=str
+)
+def test_a_broken_record_hides_its_own_rap_and_no_other(
+    t: Caller, records: Records, records_url: str, broken: dict[str, object]
+):
+    for rap in (ONE, TWO, THREE):
+        records.record_jobs(created(rap, "a", "b"))
+    engine = engine_of(records_url)
+    with engine.begin() as connection:
+        connection.execute(update(job).where(job.c.id == job_id(TWO, "b")).values(broken))
+    engine.dispose()
+    seen = t.status(ONE, TWO, THREE)
+    assert [each["rap_id"] for each in seen["jobs"]] == [ONE, ONE, THREE, THREE]
+    assert seen["unrecognised_rap_ids"] == [], "it exists"
 
 
 @pytest.mark.spec("rap-api:118")

@@ -138,7 +138,66 @@ def test_a_wrong_method_is_told_before_a_missing_token(
 @pytest.mark.parametrize("path", ["docs/", "spec.json"])
 def test_the_description_is_only_read(site: httpx.Client, path: str):
     assert site.head(f"{BASE}/{path}").status_code == 200
+    assert site.options(f"{BASE}/{path}").status_code == 200
     assert site.post(f"{BASE}/{path}").status_code == 405
+
+
+# --- hosts ---
+
+
+def asked(site: httpx.Client, *hosts: str, path: str = "/", version: str = "1.1") -> str:
+    """The first line of the answer to a request with these ``Host`` headers."""
+    lines = [f"GET {path} HTTP/{version}", *(f"Host: {host}" for host in hosts)]
+    with socket.create_connection((site.base_url.host, site.base_url.port)) as connection:
+        connection.sendall("\r\n".join([*lines, "Connection: close", "", ""]).encode())
+        return connection.makefile("rb").read().decode()
+
+
+@pytest.mark.parametrize("path", ["/", f"{BASE}/docs", f"{BASE}/backend/status/", "/nowhere"])
+def test_another_host_is_turned_away_before_anything_else(site: httpx.Client, path: str):
+    for host in ("evil.example", "localhost.evil.example", "127.0.0.1@evil", "local host", "a:b:c"):
+        answer = asked(site, host, path=path)
+        assert answer.startswith("HTTP/1.1 400")
+        assert "text/html" in answer
+        assert "<h1>Bad Request</h1>" in answer
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:80", "localhost.", "127.0.0.1:9", "[::1]"]
+)
+def test_this_host_is_served_whatever_the_port(site: httpx.Client, host: str):
+    assert asked(site, host).startswith("HTTP/1.1 200")
+
+
+def test_a_request_of_old_needs_no_host(site: httpx.Client):
+    assert " 200 " in asked(site, version="1.0").partition("\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("allowed", "host", "status"),
+    [
+        ("rap.example", "rap.example", 200),
+        ("rap.example", "a.rap.example", 400),
+        (".rap.example", "rap.example", 200),
+        (".rap.example", "a.b.rap.example", 200),
+        (".rap.example", "notrap.example", 400),
+        ("other, RAP.example", "rap.example:8000", 200),
+        ("*", "anything", 200),
+    ],
+)
+@pytest.mark.parametrize("name", ["RAP_API_ALLOWED_HOSTS", "DJANGO_CONTROLLER_ALLOWED_HOSTS"])
+def test_the_hosts_are_a_setting(
+    records: Records,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    allowed: str,
+    host: str,
+    status: int,
+):
+    monkeypatch.setenv(name, allowed)
+    app = create_app(ApiSettings(), records, ScriptedOrchestrator(records), tokens=TOKENS)
+    with served(app) as url:
+        assert httpx.get(url, headers={"Host": host}).status_code == status
 
 
 # --- tokens ---

@@ -156,7 +156,7 @@ async def test_the_head_of_the_branch_and_older_commits_pass(git, study, age):
     await check(git, commit=study.commits(16)[-1 - age])
 
 
-@pytest.mark.spec("controller:18", "agent:66")
+@pytest.mark.spec("controller:18", "agent:66", "rap-api:83")
 async def test_a_commit_that_is_not_on_the_branch_is_refused(git, study):
     study.commit()
     study.git("switch", "--quiet", "--orphan", "fork")
@@ -165,7 +165,7 @@ async def test_a_commit_that_is_not_on_the_branch_is_refused(git, study):
     assert await refusal(git, commit="v1") == "Could not find commit on branch 'main': v1"
 
 
-@pytest.mark.spec("controller:17", "agent:65")
+@pytest.mark.spec("controller:17", "agent:65", "rap-api:83")
 @pytest.mark.parametrize("branch", ["nope", "refs/pull/1/head", "refs/heads/main", "v1", "ma*"])
 async def test_only_a_branch_will_do(git, study, branch):
     commit = study.commit()
@@ -174,7 +174,7 @@ async def test_only_a_branch_will_do(git, study, branch):
     assert await refusal(git, branch=branch, commit=commit) == f"Could not find branch '{branch}'"
 
 
-@pytest.mark.spec("controller:16", "controller:21", "agent:65")
+@pytest.mark.spec("controller:16", "controller:21", "agent:65", "rap-api:83")
 @pytest.mark.parametrize("branch", ["", " "])
 async def test_a_blank_branch_is_refused_without_asking_the_remote(git, branch):
     assert await refusal(git, branch=branch) == "A branch name must be supplied"
