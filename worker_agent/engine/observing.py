@@ -93,19 +93,26 @@ class Observer(Engine):
             if any(str(tag).startswith(f"{prefix}/") for tag in image.get("RepoTags") or ())
         ]
 
-    async def digest_in_registry(self, reference: str) -> str:
+    async def digest_in_registry(self, reference: str) -> str | None:
         """The digest that a registry has for a name, asked through the engine as pulls are.
+
+        ``None`` from a registry that answers, but has no such image, or not for us.
 
         Raises:
             TransientFault: ENGINE_UNAVAILABLE, the engine or the registry does not answer.
         """
 
-        def ask(client: docker.APIClient) -> dict[str, Any]:
-            answer: dict[str, Any] = client.inspect_distribution(reference)  # type: ignore[no-untyped-call]
+        def ask(client: docker.APIClient) -> dict[str, Any] | None:
+            try:
+                answer: dict[str, Any] = client.inspect_distribution(reference)  # type: ignore[no-untyped-call]
+            except docker.errors.APIError as error:
+                if error.is_client_error():
+                    return None
+                raise
             return answer
 
         found = await call(self._lanes.work, ask, f"asking the registry for {reference}")
-        return str(found["Descriptor"]["digest"])
+        return None if found is None else str(found["Descriptor"]["digest"])
 
     async def running_jobs(self) -> dict[str, ContainerFacts]:
         """The running containers of jobs, of whichever agent, by job; in no order."""

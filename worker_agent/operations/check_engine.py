@@ -201,7 +201,13 @@ async def _registry(asked: Observer, settings: AgentSettings) -> Finding:
             "Only images that are here can be used. Check DOCKER_PROXY, /etc/hosts and the "
             "firewall.",
         )
-    return ok("registry proxy", f"{reference} is {digest[:19]}")
+    if digest is None:
+        return warning(
+            "registry proxy",
+            f"it answers, but gives no {reference}",
+            "Check DOCKER_PROXY: the path behind its host too, and whether a login is needed.",
+        )
+    return ok("registry proxy", f"it answers; {reference} is {digest[:19]}")
 
 
 def _clock(state: EngineState, before: float, after: float) -> list[Finding]:
