@@ -27,7 +27,19 @@ from tests.support.git_server import StudyRepo
 
 pytestmark = pytest.mark.unit
 
-COMMANDS = (["dev"], ["run"], ["status"], ["cancel"], ["records", "upgrade"])
+COMMANDS = (
+    ["dev"],
+    ["run"],
+    ["status"],
+    ["cancel"],
+    ["records", "upgrade"],
+    ["agent", "jobs"],
+    ["agent", "logs"],
+    ["agent", "kill"],
+    ["agent", "check"],
+    ["agent", "manifest", "repair"],
+    ["agent", "manifest", "update-actions"],
+)
 RAP = ids.random_rap_id()
 NOBODY = "127.0.0.1:1"
 
@@ -103,7 +115,14 @@ def test_every_command_explains_itself_with_an_example(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["run", "/study"], ["cancel"], ["dev", "--port", "99999"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["run", "/study"],
+        ["cancel"],
+        ["dev", "--port", "99999"],
+        ["agent", "jobs", "--watch", "--json"],
+    ],
 )
 def test_wrong_usage_is_told_on_standard_error_with_exit_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -38,7 +38,6 @@ def state(**changes: Any) -> EngineState:
         "live_restore": True,
         "swap_limit": True,
         "memory_limit": True,
-        "root_dir": "/var/lib/docker",
         "user_namespaces": False,
         "at": 100.0,
     }

@@ -32,7 +32,6 @@ class EngineState(Model):
     live_restore: bool
     swap_limit: bool
     memory_limit: bool
-    root_dir: str
     user_namespaces: bool
     """Whether the engine gives containers other users than they ask for."""
     at: float | None
@@ -60,7 +59,6 @@ class Observer(Engine):
             live_restore=bool(found.get("LiveRestoreEnabled")),
             swap_limit=bool(found.get("SwapLimit")),
             memory_limit=bool(found.get("MemoryLimit")),
-            root_dir=str(found.get("DockerRootDir", "")),
             user_namespaces=any(
                 "name=userns" in str(option) for option in found.get("SecurityOptions") or ()
             ),
