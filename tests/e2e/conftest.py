@@ -8,8 +8,10 @@ import docker
 import pytest
 
 from infra.images.build import EHRQL, PYTHON, REGISTRY, JobImages, connect
+from infra.temporal.dev_server import free_port
 from tests.docker.registry import Registry
 from tests.support.live_system import LiveSystem, Study, make_study
+from tests.support.spans import Receiver, receiver
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +35,16 @@ def database_image(images: None) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[LiveSystem]:
+def collector() -> Iterator[Receiver]:
+    """Where the processes of the common system send their spans."""
+    with receiver() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def system(
+    tmp_path_factory: pytest.TempPathFactory, images: None, collector: Receiver
+) -> Iterator[LiveSystem]:
     """One system for all tests that leave its processes alone."""
     registry = Registry()
     system = LiveSystem(
@@ -42,6 +53,10 @@ def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[L
             # A registry that answers, but has no image.
             "DOCKER_PROXY": registry.prefix,
             "STATS_POLL_INTERVAL": "0.2",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "200",
+            "RAP_CONTROLLER_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
+            "RAP_AGENT_METRICS_ADDRESS": f"127.0.0.1:{free_port()}",
             "TEST_JOB_MEMORY_LIMIT": "128m",
             # Never given to a job here, since the data are dummies.
             "DEFAULT_DATABASE_URL": "mssql://reader:secret@192.0.2.1/patients",
