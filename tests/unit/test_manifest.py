@@ -3,19 +3,26 @@
 import asyncio
 import hashlib
 import json
+import multiprocessing
 import subprocess
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
 from rap.egress import Ending, Fault
 from rap.errors import TransientFault
-from rap.models import Study
-from tests.support.workspace import HIGH, MODERATE, PROJECT, Backend
+from rap.git import GitCache
+from rap.models import JobDefinition, Study
+from rap.settings import AgentSettings
+from tests.support.workspace import HIGH, MODERATE, PROJECT, Backend, container
 from worker_agent.workspace import manifest
+from worker_agent.workspace.finalize import finalize
+from worker_agent.workspace.storage import Storage
 
 pytestmark = pytest.mark.unit
 
@@ -226,8 +233,8 @@ async def test_a_damaged_manifest_stops_the_filing_before_anything_is_moved(back
     assert not (backend.log_dir(backend.job()) / "metadata.json").exists()
 
 
-@pytest.mark.spec("agent:137", "agent:138")
-async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole_files(backend):
+def fifty_jobs(backend):
+    """Jobs of one workspace that have just ended, with an output each."""
     jobs = [
         backend.job(
             id=f"job{number}",
@@ -239,10 +246,16 @@ async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole
     ]
     for number, job in enumerate(jobs):
         backend.fill_volume(job, {f"out/{number}.csv": f"x\n{number}\n"})
+    return jobs
+
+
+@contextmanager
+def a_reader_at_work(backend):
+    """The release tool, reading all the time; it must find nothing wrong, and must have read."""
     stop, errors, reads = threading.Event(), [], []
 
     def read():
-        while not stop.is_set():
+        while not stop.wait(0.001):
             try:
                 document = backend.manifest()
             except FileNotFoundError:
@@ -264,21 +277,88 @@ async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
         try:
-            outcomes = await asyncio.gather(*(backend.finish(job) for job in jobs))
+            yield
         finally:
             stop.set()
         reading.result()
     assert errors == []
     assert reads
-    assert {outcome.ending for outcome in outcomes} == {Ending.COMPLETED}
+    assert reads == sorted(reads), "an entry vanished"
+
+
+def assert_all_fifty_are_there(backend):
     outputs = backend.manifest()["outputs"]
     assert {name: item["job_id"] for name, item in outputs.items()} == {
         f"out/{number}.csv": f"job{number}" for number in range(50)
     }
+    for name, item in outputs.items():
+        for area in (backend.high, backend.medium):
+            assert hashlib.sha256((area / name).read_bytes()).hexdigest() == item["content_hash"]
     assert {path.name for path in backend.manifest_path.parent.iterdir()} == {
         "manifest.json",
         *(f"action{number}.log" for number in range(50)),
     }
+
+
+@pytest.mark.spec("agent:137", "agent:138")
+async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole_files(backend):
+    jobs = fifty_jobs(backend)
+    loop = asyncio.get_running_loop()
+    # As many threads as jobs, so that all of them are at it at once.
+    with ThreadPoolExecutor(50) as threads, a_reader_at_work(backend):
+        loop.set_default_executor(threads)
+        try:
+            outcomes = await asyncio.gather(*(backend.finish(job) for job in jobs))
+        finally:
+            loop.set_default_executor(ThreadPoolExecutor())
+    assert {outcome.ending for outcome in outcomes} == {Ending.COMPLETED}
+    assert_all_fifty_are_there(backend)
+
+
+def finish_in_this_process(settings, definitions, raw_log):
+    """What another agent process on the same host does; runs in a process of its own."""
+    storage = Storage(AgentSettings(**settings))
+    git = GitCache(Path(settings["workdir"]) / "repos", proxy_domain="x", token="", user="u")
+
+    async def finish_all():
+        return await asyncio.gather(
+            *(
+                finalize(
+                    JobDefinition(**definition),
+                    storage,
+                    git,
+                    container=container(),
+                    raw_log=Path(raw_log),
+                    stages={},
+                )
+                for definition in definitions
+            )
+        )
+
+    return [outcome.ending for outcome in asyncio.run(finish_all())]
+
+
+@pytest.mark.spec("agent:137", "agent:138")
+def test_jobs_finished_by_several_processes_at_once_lose_no_entry(backend):
+    definitions = [job.model_dump() for job in fifty_jobs(backend)]
+    settings = {
+        "workdir": str(backend.settings.workdir),
+        "high_privacy_storage_base": str(backend.settings.high_privacy),
+        "medium_privacy_storage_base": str(backend.settings.medium_privacy),
+        "allow_local_git_repos": True,
+    }
+    raw_log = str(backend.raw_log())
+    with (
+        ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool,
+        a_reader_at_work(backend),
+    ):
+        started = [
+            pool.submit(finish_in_this_process, settings, definitions[first::2], raw_log)
+            for first in range(2)
+        ]
+        endings = [ending for each in started for ending in each.result()]
+    assert endings == [Ending.COMPLETED] * 50
+    assert_all_fifty_are_there(backend)
 
 
 def test_another_process_waits_for_the_lock(backend, tmp_path):

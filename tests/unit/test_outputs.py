@@ -16,6 +16,7 @@ from rap.errors import PermanentFault
 from tests.support.workspace import HIGH, MODERATE
 from worker_agent.workspace import beneath, outputs
 from worker_agent.workspace.outputs import MOST_OUTPUTS, check_patterns, match, shown
+from worker_agent.workspace.removing import remove_tree
 
 pytestmark = pytest.mark.unit
 
@@ -301,7 +302,7 @@ def test_very_deep_directories_are_left_alone(volume):
     os.close(here)
     put(volume, "a.csv")
     assert set(found_in(volume, ["*.csv"]).outputs) == {"a.csv"}
-    assert beneath.remove_tree(volume) == []
+    assert remove_tree(volume) == []
     assert not volume.exists()
 
 
@@ -317,6 +318,19 @@ def test_tens_of_thousands_of_files_are_matched_but_no_more_than_a_manifest_can_
     with pytest.raises(PermanentFault, match="match more than 50000 files") as caught:
         found_in(volume, ["many/*.csv", "many/1.txt"])
     assert caught.value.fault is Fault.OUTPUTS_REFUSED
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_the_limit_of_outputs_is_inclusive_and_counts_only_outputs(volume, monkeypatch, count):
+    monkeypatch.setattr(outputs, "MOST_OUTPUTS", 3)
+    put(volume, *(f"{number}.csv" for number in range(count)), "other.txt")
+    (volume / "link.csv").symlink_to("x")
+    if count == 3:
+        assert len(found_in(volume, ["*.csv"]).outputs) == 3
+    else:
+        with pytest.raises(PermanentFault, match="match more than 3 files") as caught:
+            found_in(volume, ["*.csv"])
+        assert caught.value.fault is Fault.OUTPUTS_REFUSED
 
 
 def sparse(path: Path, size: int, written: int) -> None:

@@ -7,9 +7,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.support.workspace import Backend, tree
-from worker_agent.workspace import beneath
 from worker_agent.workspace.cleanup import delete_files, remove_volume
 from worker_agent.workspace.prepare import prepared_at
+from worker_agent.workspace.removing import remove_tree
 
 pytestmark = pytest.mark.unit
 
@@ -106,7 +106,7 @@ def test_the_paths_of_what_could_not_be_removed_are_the_ones_it_had(tmp_path, mo
     stuck.parent.mkdir(parents=True)
     stuck.touch()
     monkeypatch.setattr(os, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "no")))
-    failed = beneath.remove_tree(tmp_path / "top")
+    failed = remove_tree(tmp_path / "top")
     assert failed[0] == str(stuck)
 
 

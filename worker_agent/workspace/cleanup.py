@@ -9,6 +9,7 @@ from rap.errors import JobFault
 from worker_agent.workspace import beneath
 from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.outputs import MARKER, shown
+from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 from worker_agent.workspace.turns import turn_of_job
 
@@ -23,9 +24,9 @@ def remove_volume(storage: Storage, job_id: str) -> None:
     """
     try:
         with turn_of_job(job_id):
-            beneath.remove_tree(storage.volume(job_id) / MARKER)
+            remove_tree(storage.volume(job_id) / MARKER)
             for path in (storage.volume(job_id), storage.unfinished(job_id)):
-                failed = beneath.remove_tree(path)
+                failed = remove_tree(path)
                 if failed:
                     listed = ", ".join(map(shown, failed))
                     log.error(f"could not remove {len(failed)} files from {path}: {listed}")

@@ -32,6 +32,7 @@ from worker_agent.workspace.copying import (
 from worker_agent.workspace.level4 import Level4Limits, Level4Verdict
 from worker_agent.workspace.manifest import FiledOutput
 from worker_agent.workspace.outputs import Matched
+from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
@@ -115,7 +116,7 @@ def _stage_and_publish(
 def discard_staged(storage: Storage, job_id: str) -> None:
     """Remove what an earlier, interrupted filing of a job left behind."""
     for folder in storage.staging(job_id):
-        left = beneath.remove_tree(folder)
+        left = remove_tree(folder)
         if left:
             log.error("could not remove staged files", path=str(folder), files=len(left))
 

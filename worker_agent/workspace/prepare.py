@@ -31,6 +31,7 @@ from rap.repository_rules import ACTIONS_BRANCH, check_study
 from rap.settings import AgentSettings
 from worker_agent.workspace import beneath, metadata, outputs
 from worker_agent.workspace.copying import check_space, copy_into, disk_faults, write_file
+from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage, component
 from worker_agent.workspace.turns import turn_of_job
 
@@ -148,7 +149,7 @@ def _make_empty_folder(
     inputs = _inputs(definition, storage)
     needed = sum(_size_of_input(definition, storage, name) for name in inputs)
     for leftover in (storage.volume(definition.id), storage.unfinished(definition.id)):
-        remaining = beneath.remove_tree(leftover)
+        remaining = remove_tree(leftover)
         if remaining:
             raise TransientFault(
                 Fault.UNEXPECTED, f"could not remove {len(remaining)} files from {leftover}"
@@ -212,7 +213,7 @@ def _complete(
     with turn_of_job(definition.id), disk_faults():
         _add_inputs(definition, storage, settings, inputs, unwanted)
         marker = unfinished / outputs.MARKER
-        beneath.remove_tree(marker)  # the repository may have something of that name
+        remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)
         unfinished.rename(storage.volume(definition.id))
 
