@@ -1,6 +1,7 @@
 """``python -m api`` as a process: starting, answering without Temporal, leaving."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,39 @@ def test_it_makes_its_tables_serves_without_temporal_and_leaves_when_told(
     assert "a-token" not in log
 
 
+def test_several_processes_serve_are_counted_together_and_replaced(tmp_path: Path):
+    port, figures = free_port(), free_port()
+    env = {
+        "RAP_API_PORT": str(port),
+        "RAP_API_WORKERS": "2",
+        "RAP_API_METRICS_ADDRESS": f"127.0.0.1:{figures}",
+        "TEMPORAL_ADDRESS": "127.0.0.1:1",
+        "TEST_CLIENT_TOKENS": "a-token",
+        "TMPDIR": str(tmp_path),
+    }
+
+    def served_by(seen: str) -> list[int]:
+        return [int(each) for each in re.findall(r"Started server process \[(\d+)\]", seen)]
+
+    with started(tmp_path / "new", **env) as process:
+        log = log_until(process, "Application startup complete")
+        log += log_until(process, "Application startup complete")
+        first, second = served_by(log)
+        os.kill(first, signal.SIGKILL)
+        log_until(process, "Application startup complete")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
+            for _ in range(20):
+                assert Caller(http, "a-token").status()["jobs"] == []
+        shown = httpx.get(f"http://127.0.0.1:{figures}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert 'endpoint="/rap/status/",method="POST",status="200"} 20.0' in shown
+    assert "a-token" not in log + rest
+    assert f"Finished server process [{second}]" in rest
+    assert not list(tmp_path.glob("rap-api-figures-*"))
+
+
 def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path):
     url = f"postgresql://rap:secret@127.0.0.1:{free_port()}/rap"
     with started(tmp_path, RAP_DATABASE_URL=url) as process:
@@ -84,11 +118,20 @@ def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path):
     assert "secret" not in log + rest
 
 
-def test_a_wrong_setting_is_named(tmp_path: Path):
-    with started(tmp_path, RAP_API_PORT="eighty") as process:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("RAP_API_PORT", "eighty"),
+        ("RAP_API_WORKERS", "0"),
+        ("RAP_API_METRICS_ADDRESS", "9466"),
+        ("RAP_API_METRICS_ADDRESS", "192.0.2.1:9466"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str):
+    with started(tmp_path, **{name: value}) as process:
         _, log = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert log.startswith("RAP_API_PORT: ")
+    assert name in log.splitlines()[0]
     assert "Traceback" not in log
 
 
