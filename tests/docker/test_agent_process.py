@@ -3,9 +3,12 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -25,6 +28,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
 RUNS = [Stage.EXECUTING]
 STARTED = "agent.main loop started"
+WRITES = "mkdir output; echo a,b > output/one.csv"
+UID = 10_000
 WAITS = "while ! [ -e /workspace/go ]; do sleep 0.1; done; mkdir output; echo a,b > output/one.csv"
 
 
@@ -78,13 +83,18 @@ class Agent:
 
     def __init__(self, env, log):
         self.env, self.log, self.process = env, log, None
+        self.prefix = []
 
     async def start(self):
         seen = self.text().count(STARTED)
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "worker_agent"]
+            command = [*self.prefix, sys.executable, "-m", "worker_agent"]
             self.process = await asyncio.to_thread(
-                subprocess.Popen, command, env=self.env, stderr=output, stdout=output
+                subprocess.Popen,
+                command,
+                env=self.env,
+                stderr=output,
+                stdout=output,
             )
 
         def started():
@@ -286,22 +296,117 @@ async def test_a_finished_job_of_a_dead_agent_leaves_no_container_behind(
     assert docker_client.containers.list(all=True, filters={"name": name}) == []
 
 
-async def test_a_second_agent_of_a_work_directory_waits_for_the_first_to_end(agent, tmp_path):
+async def test_a_second_agent_takes_the_jobs_over_without_a_gap(
+    agent, attempt, job, docker_client, tmp_path
+):
     await agent.start()
+    running, stopped = job(WAITS), job(WAITS)
+    handles = [await attempt(each) for each in (running, stopped)]
+    containers = [await container_of(docker_client, each) for each in (running, stopped)]
+    second = Agent(agent.env, tmp_path / "second.log")
+    starting = asyncio.create_task(second.start())
+    await eventually(lambda: "asked the agent that runs here" in second.text(), "the request")
+    # Neither of the two processes may be polling now: nothing of this may be lost.
+    let_go_on(tmp_path, running)
+    await handles[1].signal(JobWorkflow.stop, StopOrder(reason=StopReason.CANCELLED))
+    late = job(WRITES)
+    handles.append(await attempt(late))
+    await asyncio.wait_for(starting, PATIENCE)
+    try:
+        assert await asyncio.to_thread(agent.process.wait, 30) == 0
+        assert "stopping: jobs are given back" in agent.text()
+        # The heartbeat timeout is a minute: nothing waited for it.
+        results = await asyncio.wait_for(asyncio.gather(*(h.result() for h in handles)), 50)
+        assert [result.stopped for result in results] == [None, StopReason.CANCELLED, None]
+        for result in (results[0], results[2]):
+            assert (result.outcome.ending, result.outcome.exit_code) == (Ending.COMPLETED, 0)
+        assert record(tmp_path, stopped)["cancelled"] is True
+        for definition, container in zip((running, stopped), containers, strict=True):
+            assert record(tmp_path, definition)["container_metadata"]["Id"] == container.id
+    finally:
+        assert await second.end(signal.SIGTERM) == 0
+
+
+async def test_an_agent_is_not_asked_to_go_before_its_successor_could_work(agent, tmp_path):
+    await agent.start()
+    second = Agent({**agent.env, "TEMPORAL_ADDRESS": "127.0.0.1:1"}, tmp_path / "second.log")
+    starting = asyncio.create_task(second.start())
+    await eventually(lambda: "Temporal does not answer" in second.text(), "the second agent")
+    starting.cancel()
+    assert await second.end(signal.SIGTERM) == 0
+    assert agent.process.poll() is None
+    assert await agent.end(signal.SIGTERM) == 0
+
+
+@pytest.mark.parametrize("identity", ["a process that has gone", "another namespace", "unreadable"])
+async def test_an_agent_that_cannot_be_asked_is_waited_for(agent, tmp_path, identity):
+    await agent.start()
+    lock = tmp_path / "workdir/state/agent.lock"
+    holder = json.loads(lock.read_text())
+    assert holder["pid"] == agent.process.pid
+    changed = {
+        # The same number, but of a process that began at another time.
+        "a process that has gone": json.dumps({**holder, "started": holder["started"] - 1}),
+        "another namespace": json.dumps({**holder, "namespace": holder["namespace"] - 1}),
+        "unreadable": "",
+    }
+    lock.write_text(changed[identity])
     second = Agent(agent.env, tmp_path / "second.log")
     starting = asyncio.create_task(second.start())
     await eventually(lambda: "waiting for it to end" in second.text(), "the second agent")
     assert STARTED not in second.text()
+    assert agent.process.poll() is None
     assert await agent.end(signal.SIGTERM) == 0
-    await asyncio.wait_for(starting, 30)
+    await asyncio.wait_for(starting, PATIENCE)
     assert await second.end(signal.SIGTERM) == 0
 
 
-def leave_unstarted(env, **changes):
+async def test_an_agent_that_is_not_root_runs_jobs_as_itself(
+    agent, attempt, job, study, tmp_path, docker_client
+):
+    if os.geteuid() != 0:
+        pytest.skip("all tests here run as another user than root")
+    socket = Path("/var/run/docker.sock").stat()
+    # Pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        home = Path(name)
+        home.chmod(0o755)
+        folders = {"WORKDIR": home / "workdir"}
+        folders |= {f"{level}_PRIVACY_STORAGE_BASE": home / level for level in ("HIGH", "MEDIUM")}
+        for folder in folders.values():
+            folder.mkdir()
+            os.chown(folder, UID, UID)
+        repo = home / "study"
+        await asyncio.to_thread(shutil.copytree, study.git_repo_url, repo)
+        for path in (repo, *repo.rglob("*")):
+            os.chown(path, UID, UID)
+        agent.env |= {key: str(folder) for key, folder in folders.items()} | {"HOME": str(home)}
+        agent.prefix = [
+            *("setpriv", f"--reuid={UID}", f"--regid={UID}", f"--groups={socket.st_gid}"),
+            # It may read where this interpreter is installed; it can write or give away nothing.
+            *("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"),
+        ]
+        await agent.start()
+        mine = study.model_copy(update={"git_repo_url": str(repo)})
+        script = "id -u; id -g; touch /workspace/project.yaml; mkdir output; echo 1 > output/a.csv"
+        result = await (await attempt(job(script, study=mine, repo_url=str(repo)))).result()
+        assert (result.outcome.ending, result.outcome.exit_code) == (Ending.COMPLETED, 0)
+        written = home / "HIGH/workspaces/wksp/output/a.csv"
+        assert written.stat().st_uid == UID
+        assert f"{UID}\n" in (home / "HIGH/workspaces/wksp/metadata/act.log").read_text()
+        assert list((home / "HIGH/volumes").iterdir()) == []
+        assert await agent.end(signal.SIGTERM) == 0
+        agent.env["DOCKER_USER_ID"] = str(UID + 1)
+        refused = await asyncio.to_thread(leave_unstarted, agent.env, agent.prefix)
+        assert refused[0] == 2
+        assert f"DOCKER_USER_ID: jobs would run as user {UID + 1}" in refused[1]
+        assert f"set it to {UID}" in refused[1]
+
+
+def leave_unstarted(env, prefix=(), **changes):
     env = {**env, **changes}
-    done = subprocess.run(
-        [sys.executable, "-m", "worker_agent"], env=env, capture_output=True, text=True, timeout=30
-    )
+    command = [*prefix, sys.executable, "-m", "worker_agent"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stderr.strip()
 
 
