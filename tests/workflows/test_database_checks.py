@@ -292,15 +292,21 @@ async def test_the_data_check_pauses_during_maintenance(system: RapSystem, check
         assert len((await checks.describe(DATA)).info.recent_actions) == 2
 
 
-async def test_a_schedule_made_during_maintenance_is_paused_when_the_controller_starts(
+async def test_a_schedule_made_anew_during_maintenance_is_paused_when_the_controller_starts(
     system: RapSystem, checks: Checks
 ):
     limits = BackendLimits(max_workers=1, max_db_workers=1)
     await system.start_backend()
-    await system.tell_backend("database_maintenance", Switch(on=True))
     async with database(system):
         await checks.ensure(data_check_enabled_backends=(system.slug,))
         await checks.started(1, DATA)
+        await system.tell_backend("database_maintenance", Switch(on=True))
+        await checks.paused(DATA, on=True)
+        await checks.ensure()
+        assert not await checks.exists(DATA)
+        await checks.ensure(data_check_enabled_backends=(system.slug,))
+        await checks.paused(DATA, on=False)
+        # What the controller worker does next when it starts.
         await system.tell_backend("configure", limits)
         await checks.paused(DATA, on=True)
 
