@@ -42,9 +42,10 @@ def workspace_details(raps: Iterable[KnownRap]) -> str:
 def backend_details(row: BackendRow) -> str:
     """The switches, slots, queue and agents of a backend."""
     held = f" ({row.hold_up.value.replace('_', ' ')})" if row.hold_up else ""
+    unasked = " (checks disabled)" if row.checks_disabled else ""
     lines = [
         f"Paused: {'yes' if row.paused else 'no'}{held}",
-        f"Database maintenance: {row.maintenance_type or 'no'}",
+        f"Database maintenance: {row.maintenance_type or 'no'}{unasked}",
         f"Agents: {', '.join(agent.host for agent in row.agents) or 'none'}",
         f"**{len(row.slots)} running**",
         _table(

@@ -6,10 +6,11 @@ from activities.controller.check_schedules import is_due
 from rap.errors import ConfigurationError
 from rap.ids import CheckKind
 from rap.messages import BackendLimits, BackendStart, CheckSwitches, DatabaseCheck
-from rap.rows import MaintenanceType
+from rap.rows import BackendRow, MaintenanceType
 from rap.settings import ControllerSettings, load
 from worker_controller.schedules import wanted_schedule
 from workflows.backend_state import BackendState
+from workflows.describe import backend_details
 
 pytestmark = pytest.mark.unit
 
@@ -111,3 +112,11 @@ def test_which_checks_are_wanted(manual, disabled, kind, status, data):
     assert state.wanted_checks() == wanted
     # Nothing of it is lost when the workflow continues as new.
     assert BackendState(state.carried_over()).wanted_checks() == wanted
+
+
+def test_the_page_of_a_backend_says_that_its_checks_are_disabled():
+    row = BackendRow(slug="tpp", version=1, updated_at=1.0)
+    assert "checks" not in backend_details(row)
+    manual = {"maintenance": True, "maintenance_type": MaintenanceType.MANUAL}
+    shown = backend_details(row.model_copy(update={**manual, "checks_disabled": True}))
+    assert "Database maintenance: manual (checks disabled)" in shown
