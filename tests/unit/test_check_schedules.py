@@ -64,8 +64,8 @@ def test_which_backends_are_checked_is_a_setting(monkeypatch, text, backends):
             "MAINTENANCE_ENABLED_BACKENDS",
             "tpp,typo",
             (
-                "MAINTENANCE_ENABLED_BACKENDS names typo, but BACKENDS only has test, tpp, emis, ted; "
-                "list backends of BACKENDS, or set it to none"
+                "MAINTENANCE_ENABLED_BACKENDS names typo, but BACKENDS only has test, tpp, emis, "
+                "ted; list backends of BACKENDS, or set it to none"
             ),
         ),
         (
