@@ -14,8 +14,10 @@ from rap.messages import (
     DiscardOrder,
     TerminateOrder,
     WorkflowIds,
+    WorkspaceStart,
 )
 from rap.models import (
+    BackendRequest,
     CreateRequest,
     ImageAnswer,
     ImageRequest,
@@ -24,7 +26,6 @@ from rap.models import (
     ResolveAnswer,
     ResolveRequest,
     Weights,
-    WeightsRequest,
 )
 from rap.rows import BackendUpdate, IntentSettlement, JobChanges
 
@@ -50,7 +51,12 @@ FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)
 SWITCH_CHECKS = Contract("switch_checks", CheckSwitches, Acknowledged)
 """Pause and resume the schedules of a backend's database checks."""
 
-LOAD_WEIGHTS = Contract("load_weights", WeightsRequest, Weights)
+LOAD_WEIGHTS = Contract("load_weights", BackendRequest, Weights)
+FIND_RAPS = Contract("find_raps", BackendRequest, WorkflowIds)
+"""The workflows of all RAPs of a backend that run."""
+
+LOAD_WORKSPACE = Contract("load_workspace", WorkspaceStart, WorkspaceStart)
+"""What a workspace that was lost knew, from the read model."""
 
 # Local activities of the controller: the only writers of the read model.
 RECORD_JOBS = Contract("record_jobs", JobChanges, Acknowledged)

@@ -98,12 +98,18 @@ class WorkspaceStart(Model):
     """Job id to the RAPs that wait for it."""
     refused: dict[str, float] = Field(default_factory=dict)
     """RAP id to the moment up to which its creates are refused."""
+    recovering: bool = False
+    """Set where the workflow is started again after it was lost: it has others to tell."""
+    news: dict[str, dict[str, State]] = Field(default_factory=dict)
+    """In what was recovered: RAP to the ends of the jobs that it may still wait for."""
 
 
 class RapLost(Model):
     """A RAP's workflow was terminated; its jobs will not go on."""
 
     rap_id: str
+    job_ids: tuple[str, ...] = ()
+    """Its unfinished jobs by the read model, for a workspace that has forgotten it."""
 
 
 # --- WorkspaceWorkflow and RapWorkflow ---
@@ -159,6 +165,13 @@ class SlotRequest(Model):
     attempt: int
 
 
+class SlotHold(Model):
+    """A job that runs in a slot."""
+
+    request: SlotRequest
+    host: str
+
+
 class SlotDelta(Model):
     """Everything about slots that became due in one workflow task of a RAP."""
 
@@ -166,6 +179,14 @@ class SlotDelta(Model):
     requests: tuple[SlotRequest, ...] = ()
     releases: tuple[str, ...] = ()
     """Job ids that run no more, or wait no more."""
+    holds: tuple[SlotHold, ...] = ()
+    """In an announcement: the slots that the RAP uses."""
+    complete: bool = False
+    """Set in an announcement: the RAP has no other jobs in slots or waiting for one."""
+
+
+class Announce(Model):
+    """Ask a RAP to say which of its jobs use a slot and which wait for one."""
 
 
 class Reweigh(Model):
@@ -294,6 +315,8 @@ class BackendStart(Model):
     passed_over: tuple[PassedOver, ...] = ()
     weights: Weights = Weights()
     """The job weights in force when they were last looked up."""
+    recovering: bool = False
+    """Set where the workflow is started: the RAPs that run are asked for their slots first."""
     look_round_s: float = 30.0
     """How often silent agents and vanished RAPs are looked for."""
     longest_history: int = 4000

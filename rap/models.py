@@ -187,8 +187,8 @@ class JobSpec(Model):
     trace_context: dict[str, str] = Field(default_factory=dict)
 
 
-class WeightsRequest(Model):
-    """Ask for the weights of a backend's jobs as they are configured now."""
+class BackendRequest(Model):
+    """Ask something about a backend."""
 
     backend: str
 

@@ -4,6 +4,7 @@ Every row carries a version, so that a repeated or late write never moves it bac
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -75,6 +76,19 @@ class JobChange(Model):
     exit_code: int | None = None
     """Of the attempt that this change ends; for its spans, as the next."""
     image_id: str | None = None
+
+
+class WorkspaceJob(NamedTuple):
+    """What a workspace needs to know of a job."""
+
+    id: str
+    rap_id: str
+    action: str
+    repo_url: str
+    commit: str
+    created_at: int
+    status_code: StatusCode
+    wait_for: tuple[str, ...]
 
 
 class RapRows(Model):

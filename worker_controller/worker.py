@@ -8,7 +8,6 @@ from typing import Any
 import structlog
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from activities.controller.check_schedules import CheckSchedules
@@ -18,13 +17,14 @@ from activities.controller.records import RecordsActivities
 from activities.controller.reusable_actions import ReusableActionsActivities
 from activities.controller.weights import WeightActivities
 from activities.controller.workflow_states import WorkflowStates
+from activities.controller.workspaces import WorkspaceActivities
 from rap import ids
 from rap.errors import ConfigurationError
 from rap.git import TimeLimits, git_cache
-from rap.messages import BackendStart
 from rap.records.store import Records
 from rap.settings import ControllerSettings
 from rap.temporal import SEARCH_ATTRIBUTES
+from worker_controller.backends import configure_backends, keep_backends
 from worker_controller.registry import Registry
 from worker_controller.schedules import ensure_schedules
 from worker_controller.weights import WeightFiles
@@ -59,12 +59,15 @@ def controller_activities(
     reusable = ReusableActionsActivities(git)
     images = ImageActivities(Registry(settings.registry_api) if settings.registry_api else None)
     rows = RecordsActivities(records)
+    states = WorkflowStates(client)
     return [
         project.load_project,
         reusable.resolve_reusable_actions,
         images.resolve_image,
         WeightActivities(weights).load_weights,
-        WorkflowStates(client).find_closed,
+        states.find_closed,
+        states.find_raps,
+        WorkspaceActivities(records).load_workspace,
         CheckSchedules(client).switch_checks,
         rows.record_jobs,
         rows.record_backend,
@@ -87,22 +90,6 @@ async def check_search_attributes(client: Client) -> None:
         raise ConfigurationError(
             f"The namespace {client.namespace} lacks search attributes. Add them with: temporal "
             f"operator search-attribute create --namespace {client.namespace} {options}"
-        )
-
-
-async def ensure_backends(client: Client, settings: ControllerSettings) -> None:
-    """Make sure that the workflow of every backend runs and has today's limits."""
-    for slug in settings.backends:
-        limits = settings.limits_of(slug)
-        await client.start_workflow(
-            BackendWorkflow.run,
-            BackendStart(slug=slug, limits=limits),
-            id=ids.backend_workflow_id(slug),
-            task_queue=ids.CONTROLLER_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            start_signal="configure",
-            start_signal_args=[limits],
-            static_summary=f"Backend {slug}: slots, queue, switches, agents",
         )
 
 
@@ -132,8 +119,10 @@ async def serve(
     async with worker:
         # Before the backends: each pauses those of its checks that are not to run now.
         await ensure_schedules(client, settings)
-        await ensure_backends(client, settings)
+        await configure_backends(client, settings, records)
+        watching = asyncio.create_task(keep_backends(client, settings, records))
         log.info("controller.service started", backends=",".join(settings.backends))
         await stop.wait()
         log.info("controller.service stopping")
+        watching.cancel()
     log.info("controller.service stopped")

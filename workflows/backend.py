@@ -8,10 +8,9 @@ import asyncio
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts import FIND_CLOSED, LOAD_WEIGHTS, RECORD_BACKEND
+    from activities.contracts import RECORD_BACKEND
     from rap import ids
     from rap.egress import AgentReport
     from rap.messages import (
@@ -21,25 +20,22 @@ with workflow.unsafe.imports_passed_through():
         LimitsOrder,
         LostHost,
         PriorityOrder,
-        RapLost,
         RebootOrder,
         Reservation,
-        Reweigh,
         SlotDelta,
         SlotGrant,
         SlotGrants,
         StopOrder,
         StopReason,
         Switch,
-        WorkflowIds,
     )
-    from rap.models import WeightsRequest
     from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType, OrderKind
     from workflows.backend_state import BackendState
-    from workflows.calls import on_controller, on_records, tell
+    from workflows.calls import on_records, tell
     from workflows.check_switches import CheckSwitchboard
     from workflows.describe import backend_details
     from workflows.outbox import Outbox, settle
+    from workflows.watch import Watch
 
 WRITE_PAUSE_S = 1.0
 """At most one write of the backend's row in this time."""
@@ -54,7 +50,6 @@ class BackendWorkflow:
 
     @workflow.init
     def __init__(self, start: BackendStart) -> None:
-        self._look_round_every = timedelta(seconds=start.look_round_s)
         self._longest_history = start.longest_history
         self._state = BackendState(start)
         self._changed = True
@@ -63,11 +58,17 @@ class BackendWorkflow:
         self._writing = False
         self._grants = Outbox(self._send_grants)
         self._stops = Outbox(self._send_stops)
+        self._watch = Watch(
+            self._state, every=timedelta(seconds=start.look_round_s), touch=self._touch
+        )
         self._checks = CheckSwitchboard(self._state.wanted_checks, settled=start.checks_settled)
 
     @workflow.run
     async def run(self, start: BackendStart) -> None:
         """Serve for ever, continuing as new from time to time."""
+        if start.recovering:
+            # What runs must be known before anything is granted.
+            await self._watch.recover()
         serving = [
             asyncio.create_task(task)
             for task in (
@@ -75,7 +76,7 @@ class BackendWorkflow:
                 self._stops.run(),
                 self._grant_slots(),
                 self._write_rows(),
-                self._look_round(),
+                self._watch.run(),
                 self._checks.run(),
             )
         ]
@@ -97,6 +98,14 @@ class BackendWorkflow:
         """Take back slots and take in requests, in this order; repeated ones change nothing."""
         for job_id in delta.releases:
             self._state.release(job_id)
+        if delta.complete:
+            named = {
+                one.job_id for one in (*delta.requests, *(hold.request for hold in delta.holds))
+            }
+            self._state.keep_only(delta.rap_id, named)
+            self._watch.heard(delta.rap_id)
+        for hold in delta.holds:
+            self._state.hold(delta.rap_id, hold, _now())
         for request in delta.requests:
             self._state.request(delta.rap_id, request, _now())
         self._touch()
@@ -244,54 +253,6 @@ class BackendWorkflow:
             await on_records(RECORD_BACKEND, BackendUpdate(row=row, changes=changes))
             self._writing = False
             await workflow.sleep(max(WRITE_PAUSE_S, len(row.queue) / WAITING_PER_SECOND))
-
-    async def _look_round(self) -> None:
-        """Notice what nobody tells: an agent that fell silent, a RAP that was terminated."""
-        while True:
-            await workflow.sleep(self._look_round_every)
-            self._touch()
-            raps = self._state.rap_ids()
-            if not raps:
-                continue
-            if workflow.patched("weights"):
-                await self._look_up_weights()
-            try:
-                closed = await on_controller(
-                    FIND_CLOSED,
-                    WorkflowIds(ids=tuple(ids.rap_workflow_id(rap_id) for rap_id in raps)),
-                    limit=timedelta(seconds=30),
-                    summary="look for vanished RAPs",
-                )
-            except ActivityError:
-                # Temporal or the controller is busy; there is a next time.
-                continue
-            for rap_id, workspaces in raps.items():
-                if ids.rap_workflow_id(rap_id) in closed.ids:
-                    self._state.release_rap(rap_id)
-                    for workspace in workspaces:
-                        workspace_id = ids.workspace_workflow_id(self._state.slug, workspace)
-                        await tell(workspace_id, "rap_lost", RapLost(rap_id=rap_id), attempts=2)
-
-    async def _look_up_weights(self) -> None:
-        """Have what waits weighed again when the weights of its backend have changed."""
-        if not self._state.waiting():
-            return
-        try:
-            weights = await on_controller(
-                LOAD_WEIGHTS,
-                WeightsRequest(backend=self._state.slug),
-                limit=timedelta(seconds=30),
-                summary="look up the weights of jobs",
-            )
-        except ActivityError:
-            return
-        if weights == self._state.weights:
-            return
-        self._state.weights = weights
-        for rap_id, workspaces in self._state.rap_ids().items():
-            for workspace in workspaces:
-                message = Reweigh(weights=weights.of_workspace(workspace))
-                await tell(ids.rap_workflow_id(rap_id), "reweigh", message, attempts=1)
 
     def _may_continue_as_new(self) -> bool:
         info = workflow.info()

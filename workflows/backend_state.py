@@ -1,6 +1,6 @@
 """What a backend knows: who holds a slot, who waits, the switches, the agents. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from rap.egress import AgentReport
 from rap.messages import (
@@ -12,6 +12,7 @@ from rap.messages import (
     PriorityOrder,
     Reservation,
     SlotGrant,
+    SlotHold,
     SlotRequest,
 )
 from rap.rows import (
@@ -30,6 +31,9 @@ from workflows.waiting import Line, WaitingJobs
 
 SILENT_AFTER_S = 90
 """An agent that has not reported for so long is given no more jobs (three missed reports)."""
+
+UNREPORTED_FOR_S = 45
+"""A granted job that no agent has reported for so long may have vanished."""
 
 FORGET_AGENT_AFTER_S = 7 * 24 * 3600
 
@@ -85,6 +89,30 @@ class BackendState:
             if job.rap_id == rap_id:
                 self.release(job.request.job_id)
         self._waiting.priorities.pop(rap_id, None)
+
+    def hold(self, rap_id: str, hold: SlotHold, now: float) -> None:
+        """Take note of a job that runs in a slot already."""
+        known = self._job(hold.request.job_id)
+        if known is None or (known.host is None and known.request.attempt == hold.request.attempt):
+            self.release(hold.request.job_id)
+            self._running[hold.request.job_id] = Reservation(
+                rap_id=rap_id, request=hold.request, since=now, host=hold.host
+            )
+
+    def keep_only(self, rap_id: str, job_ids: Collection[str]) -> None:
+        """Let all other jobs of a RAP go."""
+        for job in [*self._running.values(), *self._waiting]:
+            if job.rap_id == rap_id and job.request.job_id not in job_ids:
+                self.release(job.request.job_id)
+
+    def doubtful_slots(self, now: float) -> list[Reservation]:
+        """The slots that have been held for a while by jobs that no agent reports."""
+        reported = {job.job_id for agent in self._agents.values() for job in agent.jobs}
+        return [
+            job
+            for job_id, job in self._running.items()
+            if job_id not in reported and job.since < now - UNREPORTED_FOR_S
+        ]
 
     def running(self) -> list[Reservation]:
         """The jobs that hold a slot."""

@@ -6,14 +6,15 @@ from typing import TypeVar
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
-from temporalio.exceptions import FailureError
-from temporalio.workflow import ActivityCancellationType, ActivityHandle
+from temporalio.exceptions import FailureError, WorkflowAlreadyStartedError
+from temporalio.workflow import ActivityCancellationType, ActivityHandle, ParentClosePolicy
 
 from activities.contracts import RUN_JOB, Contract
 from rap import ids
 from rap.egress import JobOutcome
-from rap.messages import JobAttempt
+from rap.messages import JobAttempt, WorkspaceStart
 from rap.models import Model
+from rap.temporal import search_attributes
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -156,6 +157,22 @@ async def tell(
             await workflow.sleep(min(2.0**tried, 60.0))
         else:
             return True
+
+
+async def start_workspace_again(backend: str, workspace: str) -> None:
+    """Start the workflow of a workspace that somebody terminated; it recovers what it knew."""
+    try:
+        await workflow.start_child_workflow(
+            "WorkspaceWorkflow",
+            WorkspaceStart(backend=backend, workspace=workspace, recovering=True),
+            id=ids.workspace_workflow_id(backend, workspace),
+            parent_close_policy=ParentClosePolicy.ABANDON,
+            search_attributes=search_attributes(backend=backend, workspace=workspace),
+            static_summary=f"Workspace {workspace} on {backend}",
+        )
+    except WorkflowAlreadyStartedError:
+        # A request came first, and it recovers as well.
+        return
 
 
 def start_run_job(attempt: JobAttempt) -> ActivityHandle[JobOutcome]:

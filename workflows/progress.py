@@ -27,6 +27,7 @@ class Progress:
     child: ChildWorkflowHandle[JobWorkflow, AttemptResult] | None = None
     is_queued: bool = False
     """Whether the job has asked for a slot and not got it yet."""
+    holds_slot: bool = False
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something happened that the job's task may be waiting for."""
 

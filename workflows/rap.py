@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from rap import ids
     from rap.egress import Fault
     from rap.messages import (
+        Announce,
         AttemptResult,
         CancelOrder,
         DiscardOrder,
@@ -30,6 +31,7 @@ with workflow.unsafe.imports_passed_through():
         Reweigh,
         SlotGrant,
         SlotGrants,
+        SlotHold,
         SlotRequest,
         StopOrder,
         StopReason,
@@ -149,6 +151,18 @@ class RapWorkflow:
             if job.is_queued:
                 self._messages.request_slot(self._slot_request(job))
 
+    @workflow.signal
+    def announce(self, question: Announce) -> None:  # noqa: ARG002 - every message has an argument
+        """Tell the backend which jobs use a slot and which wait for one."""
+        self._messages.announce(
+            holds=tuple(
+                SlotHold(request=self._slot_request(job), host=job.grant.host)
+                for job in self._jobs.values()
+                if job.holds_slot and job.grant is not None
+            ),
+            requests=tuple(self._slot_request(job) for job in self._jobs.values() if job.is_queued),
+        )
+
     @workflow.query
     def status(self) -> dict[str, StatusCode]:
         """Show the status code of every job, by action."""
@@ -168,6 +182,7 @@ class RapWorkflow:
                 break
             result = await self._run_attempt(job, grant, image)
             self._messages.release_slot(job.spec.id)
+            job.holds_slot = False
             if job.is_over:
                 break
             conclusion = conclude(result, requires_db=job.spec.requires_db, faults=job.faults)
@@ -229,6 +244,7 @@ class RapWorkflow:
         if job.is_over:
             self._messages.release_slot(job.spec.id)
             return None
+        job.holds_slot = True
         return job.grant
 
     def _slot_request(self, job: Progress) -> SlotRequest:

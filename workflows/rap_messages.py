@@ -10,10 +10,10 @@ from temporalio import workflow
 
 from activities.contracts import RECORD_JOBS
 from rap import ids
-from rap.messages import JobsFinished, RapStart, SlotDelta, SlotRequest
+from rap.messages import JobsFinished, RapStart, SlotDelta, SlotHold, SlotRequest
 from rap.rows import JobChange, JobChanges
 from rap.status import State
-from workflows.calls import on_records, tell
+from workflows.calls import on_records, start_workspace_again, tell
 from workflows.outbox import Outbox
 from workflows.rows import rap_rows
 
@@ -73,6 +73,13 @@ class RapMessages:
         """Give a slot back, or ask for it no more."""
         self._slots.put(SlotDelta(rap_id=self._start.rap_id, releases=(job_id,)))
 
+    def announce(self, *, holds: tuple[SlotHold, ...], requests: tuple[SlotRequest, ...]) -> None:
+        """Tell the backend all that this RAP has to do with its slots."""
+        self._requesting += len(requests)
+        self._slots.put(
+            SlotDelta(rap_id=self._start.rap_id, holds=holds, requests=requests, complete=True)
+        )
+
     def finish(self, job_id: str, state: State) -> None:
         """Tell the workspace how a job ended."""
         self._notices.put((job_id, state))
@@ -99,6 +106,7 @@ class RapMessages:
         return self._starting > 0 or (self._requesting > 0 and not self._backend_is_away)
 
     async def _send_slots(self, deltas: list[SlotDelta]) -> None:
+        released = {job for delta in deltas for job in delta.releases}
         # The backend takes the releases of a message before its requests, so that a job may leave
         # and come back in one.
         await tell(
@@ -112,7 +120,14 @@ class RapMessages:
                     for request in delta.requests
                     if not self._is_over(request.job_id)
                 ),
-                releases=tuple(sorted({job for delta in deltas for job in delta.releases})),
+                releases=tuple(sorted(released)),
+                holds=tuple(
+                    hold
+                    for delta in deltas
+                    for hold in delta.holds
+                    if hold.request.job_id not in released
+                ),
+                complete=any(delta.complete for delta in deltas),
             ),
             on_failure=self._note_backend_away,
         )
@@ -123,11 +138,11 @@ class RapMessages:
         self._backend_is_away = True
 
     async def _send_notices(self, finished: list[tuple[str, State]]) -> None:
-        await tell(
-            ids.workspace_workflow_id(self._start.backend, self._start.workspace),
-            "jobs_finished",
-            JobsFinished(
-                rap_id=self._start.rap_id, states=dict(finished), rap_done=self._is_done()
-            ),
-            attempts=10,
+        backend, workspace = self._start.backend, self._start.workspace
+        workspace_id = ids.workspace_workflow_id(backend, workspace)
+        message = JobsFinished(
+            rap_id=self._start.rap_id, states=dict(finished), rap_done=self._is_done()
         )
+        if not await tell(workspace_id, "jobs_finished", message, attempts=1):
+            await start_workspace_again(backend, workspace)
+            await tell(workspace_id, "jobs_finished", message, attempts=10)

@@ -16,6 +16,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.contracts import (
         FIND_CLOSED,
         LOAD_PROJECT,
+        LOAD_WORKSPACE,
         RECORD_JOBS,
         RESOLVE_REUSABLE_ACTIONS,
         SETTLE_INTENT,
@@ -74,10 +75,17 @@ class WorkspaceWorkflow:
         self._creating = asyncio.Lock()
         self._was_asked = False
         self._announcements = Outbox(self._announce)
+        # One that begins with nothing may have been lost, and know more than it remembers.
+        self._is_recovered = not self._jobs.is_empty or bool(self._refused)
+        self._early: list[JobsFinished] = []
 
     @workflow.run
-    async def run(self, start: WorkspaceStart) -> None:  # noqa: ARG002 - taken by __init__
+    async def run(self, start: WorkspaceStart) -> None:
         """Serve until there is nothing to remember."""
+        if start.recovering:
+            self._was_asked = True
+            async with self._creating:
+                await self._recover()
         with contextlib.suppress(TimeoutError):
             # Whoever started us has something to ask.
             await workflow.wait_condition(lambda: self._was_asked, timeout=FIRST_QUESTION_WITHIN)
@@ -97,6 +105,7 @@ class WorkspaceWorkflow:
         """
         self._was_asked = True
         async with self._creating:
+            await self._recover()
             answer = await self._create(request)
             if answer.outcome in (CreateOutcome.NOTHING_TO_DO, CreateOutcome.REFUSED):
                 await on_records(
@@ -222,6 +231,7 @@ class WorkspaceWorkflow:
         """Say what became of a create whose answer was lost; if nothing did, nothing ever will."""
         self._was_asked = True
         async with self._creating:
+            await self._recover()
             if self._jobs.rap(request.rap_id) is not None:
                 state = IntentState.ACCEPTED
             else:
@@ -239,6 +249,9 @@ class WorkspaceWorkflow:
     async def cancel_jobs(self, request: CancelRequest) -> CancelAnswer:
         """Cancel some jobs of a RAP; they stop being their actions' current jobs at once."""
         self._was_asked = True
+        if not self._is_recovered:
+            async with self._creating:
+                await self._recover()
         job_ids = tuple(ids.job_id(request.rap_id, action) for action in request.actions)
         self._jobs.cancel(job_ids)
         rap = self._jobs.rap(request.rap_id)
@@ -258,6 +271,9 @@ class WorkspaceWorkflow:
     def jobs_finished(self, message: JobsFinished) -> None:
         """Take note of finished jobs, and tell the RAPs that wait for them."""
         self._was_asked = True
+        if not self._is_recovered:
+            # What is being looked up may be older than this.
+            self._early.append(message)
         for waiting in self._jobs.finish(message):
             self._announcements.put((waiting, message))
         self._show()
@@ -265,7 +281,7 @@ class WorkspaceWorkflow:
     @workflow.signal
     def rap_lost(self, message: RapLost) -> None:
         """Take note of a RAP whose workflow was terminated: its unfinished jobs have failed."""
-        lost = self._jobs.active_jobs_of(message.rap_id)
+        lost = self._jobs.active_jobs_of(message.rap_id) or list(message.job_ids)
         self.jobs_finished(
             JobsFinished(
                 rap_id=message.rap_id, states=dict.fromkeys(lost, State.FAILED), rap_done=True
@@ -330,6 +346,25 @@ class WorkspaceWorkflow:
                 self.rap_lost(RapLost(rap_id=rap_id))
 
     # --- the life of the entity ---
+
+    async def _recover(self) -> None:
+        """Look up what a workspace that was lost knew, and tell the RAPs what they missed."""
+        if self._is_recovered:
+            return
+        if workflow.patched("recover-workspace"):
+            found = await on_controller(
+                LOAD_WORKSPACE,
+                WorkspaceStart(backend=self._backend, workspace=self._workspace),
+                limit=ANSWER_WITHIN,
+                summary="look up what is known of the workspace",
+            )
+            self._jobs = WorkspaceJobs(found)
+            for rap_id, states in found.news.items():
+                self._announcements.put((rap_id, JobsFinished(rap_id=rap_id, states=states)))
+        self._is_recovered = True
+        for message in self._early:
+            self.jobs_finished(message)
+        self._early.clear()
 
     def _show(self) -> None:
         workflow.set_current_details(workspace_details(self._jobs.active_raps()))

@@ -3,7 +3,7 @@
 from temporalio import activity
 
 from activities.contracts import LOAD_WEIGHTS
-from rap.models import Weights, WeightsRequest
+from rap.models import BackendRequest, Weights
 from worker_controller.weights import WeightFiles
 
 
@@ -14,6 +14,6 @@ class WeightActivities:
         self._files = files
 
     @activity.defn(name=LOAD_WEIGHTS.name)
-    async def load_weights(self, request: WeightsRequest) -> Weights:
+    async def load_weights(self, request: BackendRequest) -> Weights:
         """The weights that are in force now (controller.md 9.4)."""
         return self._files.of_backend(request.backend)

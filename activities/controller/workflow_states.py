@@ -8,6 +8,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from activities import contracts
 from rap.messages import WorkflowIds
+from rap.models import BackendRequest
 
 _AT_ONCE = 20
 
@@ -25,6 +26,16 @@ class WorkflowStates:
         runs = await asyncio.gather(*(self._runs(workflow_id) for workflow_id in asked.ids))
         closed = [name for name, alive in zip(asked.ids, runs, strict=True) if not alive]
         return WorkflowIds(ids=tuple(closed))
+
+    @activity.defn(name=contracts.FIND_RAPS.name)
+    async def find_raps(self, request: BackendRequest) -> WorkflowIds:
+        """Find the workflows of all RAPs of a backend that run."""
+        query = (
+            "WorkflowType = 'RapWorkflow' AND ExecutionStatus = 'Running' "
+            f"AND Backend = '{request.backend}'"
+        )
+        found = [one.id async for one in self._client.list_workflows(query)]
+        return WorkflowIds(ids=tuple(sorted(found)))
 
     async def _runs(self, workflow_id: str) -> bool:
         async with self._gate:

@@ -15,8 +15,8 @@ from rap.records.tables import (
     job,
     stored_job,
 )
-from rap.rows import Intent, IntentState
-from rap.status import FINAL_CODES
+from rap.rows import Intent, IntentState, WorkspaceJob
+from rap.status import FINAL_CODES, StatusCode
 
 
 def jobs_of(
@@ -64,6 +64,24 @@ def unfinished(connection: Connection) -> list[TracedJob]:
     return [
         TracedJob(stored_job(columns), decode(traced))
         for *columns, traced in connection.execute(statement)
+    ]
+
+
+def of_workspace(
+    connection: Connection, slug: str, workspace: str, limit: int
+) -> list[WorkspaceJob]:
+    """See :meth:`rap.records.Records.of_workspace`."""
+    columns = [job.c[name] for name in WorkspaceJob._fields]
+    statement = (
+        select(*columns)
+        .where(job.c.workspace == workspace, job.c.backend == slug)
+        .order_by(job.c.created_at.desc(), job.c.rap_id, job.c.position.desc())
+        .limit(limit)
+    )
+    found = connection.execute(statement).all()
+    return [
+        WorkspaceJob._make((*rest, StatusCode(code), tuple(decode(wait_for))))
+        for *rest, code, wait_for in reversed(found)
     ]
 
 

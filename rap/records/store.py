@@ -16,7 +16,10 @@ from rap.records import reads, writes
 from rap.records import seen as seen_reads
 from rap.records.seen import NOTHING_SEEN, Seen
 from rap.records.tables import Move, StoredJob, TracedJob
-from rap.rows import BackendRow, BackendUpdate, Intent, IntentSettlement, JobChanges
+from rap.rows import BackendRow, BackendUpdate, Intent, IntentSettlement, JobChanges, WorkspaceJob
+
+MOST_JOBS = 20_000
+"""Of a workspace that are looked at: beyond that, only what is older is missing."""
 
 _BUSY_SECONDS = 10
 _CONNECT_SECONDS = 5
@@ -151,6 +154,14 @@ class Records:
         """The jobs of all backends that are not over."""
         with self._reading() as connection:
             return reads.unfinished(connection)
+
+    def of_workspace(self, backend: str, workspace: str) -> list[WorkspaceJob]:
+        """The jobs of a workspace, oldest first, dependencies before the jobs that need them.
+
+        The newest :data:`MOST_JOBS` if there are more.
+        """
+        with self._reading() as connection:
+            return reads.of_workspace(connection, backend, workspace, MOST_JOBS)
 
     def intents(self, rap_ids: Collection[str]) -> dict[str, Intent]:
         """The intents that announced these RAPs."""

@@ -74,6 +74,7 @@ job = Table(
     Column("trace_attributes", Text, nullable=False, server_default="{}"),
     Column("wait_for", Text, nullable=False, server_default="[]"),
     Index("job_by_rap", "rap_id", "position", unique=True),
+    Index("job_by_workspace", "workspace", "backend", "created_at"),
 )
 Index(
     "job_unfinished",

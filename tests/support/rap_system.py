@@ -24,6 +24,7 @@ from activities.controller.check_schedules import CheckSchedules
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.workflow_states import WorkflowStates
+from activities.controller.workspaces import WorkspaceActivities
 from rap import ids
 from rap.egress import (
     Acknowledged,
@@ -47,6 +48,7 @@ from rap.messages import (
     WorkspaceStart,
 )
 from rap.models import (
+    BackendRequest,
     CreateRequest,
     ImageAnswer,
     ImageRequest,
@@ -59,6 +61,7 @@ from rap.models import (
     RefusalKind,
     ResolveAnswer,
     ResolveRequest,
+    Weights,
 )
 from rap.records import Records
 from rap.records.migrations import upgrade
@@ -97,6 +100,7 @@ class StubProjects:
         self.real: ProjectActivities | None = None
         self.pins_images = False
         self.images: dict[str, ImageAnswer] = {}
+        self.weights: dict[str, Weights] = {}
 
     @activity.defn(name=contracts.LOAD_PROJECT.name)
     async def load_project(self, request: CreateRequest) -> ProjectAnswer:
@@ -113,7 +117,14 @@ class StubProjects:
             )
             return ProjectAnswer(refusal=refusal)
         actions = self.projects[request.repo_url]
-        return ProjectAnswer(project=Project(actions=actions, pins_images=self.pins_images))
+        weights = self.weights.get(request.backend, Weights()).of_workspace(request.workspace)
+        return ProjectAnswer(
+            project=Project(actions=actions, pins_images=self.pins_images, weights=weights)
+        )
+
+    @activity.defn(name=contracts.LOAD_WEIGHTS.name)
+    async def load_weights(self, request: BackendRequest) -> Weights:
+        return self.weights.get(request.backend, Weights())
 
     @activity.defn(name=contracts.RESOLVE_IMAGE.name)
     async def resolve_image(self, request: ImageRequest) -> ImageAnswer:
@@ -373,6 +384,9 @@ async def controller(
             projects.resolve_reusable_actions,
             projects.resolve_image,
             WorkflowStates(client).find_closed,
+            WorkflowStates(client).find_raps,
+            WorkspaceActivities(records).load_workspace,
+            projects.load_weights,
             CheckSchedules(client).switch_checks,
             rows.record_jobs,
             rows.record_backend,
