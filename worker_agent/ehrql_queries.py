@@ -5,7 +5,7 @@ The log is read by a script in ehrQL's own image, one JSON object a query.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -26,10 +26,12 @@ def to_microseconds(moment: object) -> int:
         raise ValueError("a moment is a text")  # noqa: TRY004 - pydantic wants it so
     found = nanoseconds(moment.strip())
     if found is None:
-        # Without a zone, or with a blank for the T: UTC is meant.
+        # Without a zone, or with blanks within.
         parsed = datetime.fromisoformat(moment.strip().replace(" +", "+"))
-        aware = parsed if parsed.tzinfo else datetime.fromisoformat(f"{parsed.isoformat()}+00:00")
-        found = round(aware.timestamp() * 1_000_000) * 1_000
+        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        found = int(aware.timestamp()) * tracing.NS + aware.microsecond * 1_000
+    if found <= 0:
+        raise ValueError("Docker's word for never")
     return found // 1_000 * 1_000
 
 

@@ -1,5 +1,6 @@
 """A container that is given text and answers with text: for programs that read standard input."""
 
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -10,8 +11,6 @@ from rap.egress import Fault
 from rap.errors import TransientFault
 from worker_agent.engine.docker import Engine
 from worker_agent.engine.lanes import call
-
-CHUNK = 64 * 1024
 
 
 class FeedingEngine(Engine):
@@ -66,11 +65,11 @@ def _feed(client: docker.APIClient, container: str, text: bytes) -> bytes:
     try:
         client.start(container)
         raw = getattr(connection, "_sock", connection)
-        with suppress(BrokenPipeError):
-            for place in range(0, len(text), CHUNK):
-                raw.sendall(text[place : place + CHUNK])
+        with suppress(ConnectionError):
+            raw.sendall(text)
+            # The end of the program's input. Closing alone would not do: the SDK holds on to it.
+            raw.shutdown(socket.SHUT_WR)
     finally:
-        # StdinOnce: this is the end of the program's input.
         connection.close()
     exit_code = client.wait(container)["StatusCode"]
     output: bytes = client.logs(container, stdout=True, stderr=False)
