@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from activities.agent.control import Control
 from activities.agent.database import Database
@@ -49,12 +50,16 @@ def workers(host: Host, client: Client) -> tuple[Worker, ...]:
     """
     backend, name = host.settings.backend, host.settings.agent_host
     control, database = Control(host), Database(host)
+    # Left out, the SDK would make one up from all code that is loaded, which takes it a second.
+    version = WorkerDeploymentVersion(identity(backend), host.settings.version)
+    deployment = WorkerDeploymentConfig(version=version, use_worker_versioning=False)
     return (
         Worker(
             client,
             task_queue=ids.host_queue(backend, name),
             activities=[RunJob(host).run_job],
             interceptors=[EgressGuard()],
+            deployment_config=deployment,
             max_concurrent_activities=host.settings.agent_max_jobs,
             max_heartbeat_throttle_interval=CANCEL_THROTTLE,
             graceful_shutdown_timeout=GRACE,
@@ -64,6 +69,7 @@ def workers(host: Host, client: Client) -> tuple[Worker, ...]:
             task_queue=ids.control_queue(backend, name),
             activities=[control.terminate_job, control.discard_job],
             interceptors=[EgressGuard()],
+            deployment_config=deployment,
             graceful_shutdown_timeout=GRACE,
         ),
         Worker(
@@ -71,6 +77,7 @@ def workers(host: Host, client: Client) -> tuple[Worker, ...]:
             task_queue=ids.agent_queue(backend),
             activities=[database.database_status, database.database_data_check],
             interceptors=[EgressGuard()],
+            deployment_config=deployment,
             max_concurrent_activities=AT_ONCE,
             max_heartbeat_throttle_interval=CANCEL_THROTTLE,
             graceful_shutdown_timeout=GRACE,
