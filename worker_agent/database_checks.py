@@ -18,6 +18,7 @@ from rap.ids import CheckKind
 from rap.messages import DatabaseStatusOrder, DataCheckOrder
 from rap.models import DEFAULT_DATABASE
 from worker_agent import secrets
+from worker_agent.check_spans import CheckSpan
 from worker_agent.database_answers import data_check_finding, status_finding
 from worker_agent.engine.check_calls import CheckRun
 from worker_agent.engine.check_container import check_config
@@ -48,12 +49,15 @@ class DatabaseChecks:
         """Whether a database is in maintenance."""
         log.info(f"Running DBSTATUS task on database '{order.database_name}'")
         kind = CheckKind.STATUS
+        span = CheckSpan("DBSTATUS", self._host.settings.backend, order)
         try:
             finding = await self._ask(
                 kind, order, order.database_name, ("in_maintenance_mode",), status_finding
             )
         except JobFault as fault:
+            span.failed(fault.fault)
             return DatabaseStatusAnswer(fault=_told(kind, fault))
+        span.found_status(finding)
         log.info("DBSTATUS task done", status=finding.status.value, build_count=finding.build_count)
         return DatabaseStatusAnswer(status=finding.status)
 
@@ -61,11 +65,14 @@ class DatabaseChecks:
         """Whether the hospital data of the default database reach the expected month."""
         log.info("Running DBDATACHECK task")
         kind = CheckKind.DATA
+        span = CheckSpan("DBDATACHECK", self._host.settings.backend, order)
         args = ("hes_cutoff_date_check", order.hes_expected_activity_month)
         try:
             status = await self._ask(kind, order, DEFAULT_DATABASE, args, data_check_finding)
         except JobFault as fault:
+            span.failed(fault.fault)
             return DataCheckAnswer(fault=_told(kind, fault))
+        span.found_data(status)
         log.info("DBDATACHECK task done", status=status.value)
         return DataCheckAnswer(status=status)
 

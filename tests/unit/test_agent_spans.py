@@ -5,10 +5,13 @@ import structlog
 from opentelemetry.trace import StatusCode as SpanStatus
 
 from rap import tracing
-from rap.egress import Ending, ExitNote, Fault, JobOutcome, Stage
+from rap.egress import DataCheckStatus, Ending, ExitNote, Fault, JobOutcome, Stage
+from rap.messages import DatabaseStatusOrder
 from rap.models import JobDefinition, PrivacyLevel, Study
 from tests.support.spans import spans as collecting
 from worker_agent import spans as attempt_spans
+from worker_agent.check_spans import CheckSpan
+from worker_agent.database_answers import status_finding
 from worker_agent.jobs import Jobs
 from worker_agent.spans import AttemptSpans, job_attributes
 from worker_agent.workspace.metadata import JobRecord
@@ -227,3 +230,37 @@ async def test_an_error_in_telling_leaves_the_attempt_as_it_is(spans, monkeypatc
         "failed to trace job results for job job1",
     }
     assert spans.all == ()
+
+
+def check_span(task_type="DBSTATUS"):
+    order = DatabaseStatusOrder(image="ghcr.io/o/tpp-database-utils:latest", image_sha=IMAGE)
+    return CheckSpan(task_type, "tpp", order)
+
+
+@pytest.mark.parametrize(
+    ("answer", "maintenance", "count"),
+    [(b"db-maintenance;1", True, "1"), (b"none;0", False, "0"), (b"", False, "")],
+)
+def test_a_status_check_tells_what_it_found_and_how_many_builds_run(
+    spans, answer, maintenance, count
+):
+    check_span().found_status(status_finding(answer))
+    assert dict(spans.one("LOOP_TASK").attributes) == {
+        "backend": "tpp",
+        "task_type": "DBSTATUS",
+        "complete": True,
+        "agent.db-image": "ghcr.io/o/tpp-database-utils:latest",
+        "agent.db-image_id": IMAGE,
+        "agent.db-maintenance": maintenance,
+        "agent.db-build-count": count,
+    }
+
+
+def test_a_data_check_tells_its_answer_and_a_failed_one_its_fault(spans):
+    check_span("DBDATACHECK").found_data(DataCheckStatus.OK)
+    check_span("DBDATACHECK").failed(Fault.CHECK_ANSWER_REFUSED)
+    good, bad = spans.named("LOOP_TASK")
+    assert good.attributes["agent.db-data-check"] is True
+    assert "agent.db-data-check" not in bad.attributes
+    assert bad.attributes["fatal_task_error"] is False
+    assert bad.status.description == "check_answer_refused"
