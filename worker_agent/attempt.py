@@ -56,7 +56,7 @@ class Attempt:
             return await self._patiently(self._carry_on)
         except JobFault as fault:
             log.error(f"the attempt is given up: {fault.fault}", exc_info=fault)  # noqa: TRY400
-            return await self._give_up(fault.fault)
+            return await self._give_up(fault)
 
     async def stop(self) -> JobOutcome:
         """Kill what runs, file the attempt as cancelled and clean up; or say what it came to.
@@ -140,7 +140,9 @@ class Attempt:
         await self._clean_up()
         return outcome
 
-    async def _settle(self, *, cancelled: bool = False, fault: Fault | None = None) -> JobOutcome:
+    async def _settle(
+        self, *, cancelled: bool = False, fault: Fault | None = None, cause: str = ""
+    ) -> JobOutcome:
         """End the attempt without results: kill, record (agent.md 9.9), clean up."""
         if await self._recorded():
             return await self._finish_recorded()
@@ -152,12 +154,17 @@ class Attempt:
             await engine.kill(container.id)
             container = await engine.wait(job_id)
         self._job.enter(Stage.FINALIZING)
-        outcome = await self._file(container, cancelled=cancelled, fault=fault)
+        outcome = await self._file(container, cancelled=cancelled, fault=fault, cause=cause)
         await self._clean_up()
         return outcome
 
     async def _file(
-        self, container: ContainerFacts | None, *, cancelled: bool, fault: Fault | None
+        self,
+        container: ContainerFacts | None,
+        *,
+        cancelled: bool,
+        fault: Fault | None,
+        cause: str = "",
     ) -> JobOutcome:
         definition, host = self._definition, self._host
         metrics = None
@@ -176,6 +183,7 @@ class Attempt:
             cancelled=cancelled,
             killed=cancelled and host.notes.is_killed(self._key),
             fault=fault,
+            cause=cause,
             metrics=metrics,
             stages=await self._stages(container),
         )
@@ -212,12 +220,12 @@ class Attempt:
         self._raw_log.unlink(missing_ok=True)
         host.notes.forget_stopped(self._key)
 
-    async def _give_up(self, fault: Fault) -> JobOutcome:
+    async def _give_up(self, fault: JobFault) -> JobOutcome:
         try:
-            return await self._settle(fault=fault)
+            return await self._settle(fault=fault.fault, cause=str(fault))
         except Exception:
             log.exception("a failed attempt could not be recorded")
-            return self._unrecorded(Ending.FAILED, fault)
+            return self._unrecorded(Ending.FAILED, fault.fault)
 
     async def _patiently(self, step: Callable[[], Awaitable[JobOutcome]]) -> JobOutcome:
         """Take a step, and again after failures that may pass, until patience ends.

@@ -407,7 +407,7 @@ async def test_a_cancelled_attempt_stays_so_and_a_new_one_starts_afresh(backend)
 @pytest.mark.spec("agent:111", "agent:112")
 async def test_a_failed_attempt_without_container_is_recorded_with_its_error(backend):
     job = backend.job()
-    outcome = await backend.abandon(job, fault=Fault.INPUT_MISSING)
+    outcome = await backend.abandon(job, fault=Fault.INPUT_MISSING, cause="a.csv is not there")
     assert (outcome.ending, outcome.fault, outcome.exit_code) == (
         Ending.FAILED,
         Fault.INPUT_MISSING,
@@ -419,7 +419,9 @@ async def test_a_failed_attempt_without_container_is_recorded_with_its_error(bac
     assert record["cancelled"] is False
     assert record["error"]["exception"] == "input_missing"
     assert record["error"]["message"].startswith("A file that this job needs")
+    assert record["error"]["traceback"] == "a.csv is not there"
     assert set(record["error"]) == {"exception", "message", "traceback"}
+    assert "a.csv" not in outcome.model_dump_json()
     assert logged_files(backend, job) == {"metadata.json", "logs.txt"}
     assert not backend.high.exists()
 

@@ -47,6 +47,7 @@ async def finalize(
     cancelled: bool = False,
     killed: bool = False,
     fault: Fault | None = None,
+    cause: str = "",
     metrics: Metrics | None = None,
     stages: Mapping[Stage, float],
 ) -> JobOutcome:
@@ -65,6 +66,7 @@ async def finalize(
         cancelled: an order ended the attempt.
         killed: that order came from an administrator of this host.
         fault: why the attempt could not be carried out.
+        cause: the same in detail, for the record, which stays inside the backend.
         metrics: what it used of the machine.
         stages: when each stage was entered, seconds since the epoch; FINALIZED is added here.
 
@@ -91,6 +93,7 @@ async def finalize(
         cancelled=cancelled,
         killed=killed,
         fault=fault,
+        cause=cause,
         metrics=metrics,
         stages=stages,
         project_actions=project_actions,
@@ -116,6 +119,7 @@ def _finalize(
     cancelled: bool,
     killed: bool,
     fault: Fault | None,
+    cause: str,
     metrics: Metrics | None,
     stages: Mapping[Stage, float],
     project_actions: frozenset[str] | None,
@@ -141,6 +145,7 @@ def _finalize(
             killed=killed,
             fault=fault,
             detail=detail,
+            cause=cause,
             metrics=metrics,
             stages=stages,
         )
@@ -179,6 +184,7 @@ def _record(
     killed: bool,
     fault: Fault | None,
     detail: str | None,
+    cause: str,
     metrics: Metrics | None,
     stages: Mapping[Stage, float],
 ) -> JobRecord:
@@ -239,20 +245,20 @@ def _record(
         **metadata.image_facts(container),
         level4_excluded_files=excluded,
         cancelled=cancelled,
-        error=_error(fault, detail) if outcome.fault else None,
+        error=_error(fault, detail, cause) if outcome.fault else None,
         job_metrics=metrics.model_dump() if metrics else {},
         refused_outputs=matched.refused,
         outcome=outcome,
     )
 
 
-def _error(fault: Fault | None, detail: str | None) -> dict[str, Any] | None:
+def _error(fault: Fault | None, detail: str | None, cause: str) -> dict[str, Any] | None:
     if fault is None:
         return None
     return {
         "exception": fault.value,
         "message": detail or FAULT_SENTENCES[fault],
-        "traceback": "",
+        "traceback": cause,
     }
 
 

@@ -28,7 +28,7 @@ class Study:
     changes: Mapping[str, Any] = field(default_factory=dict)
     """To the definition of the job."""
     says: tuple[str, ...] = ()
-    """Texts in the log at level 4."""
+    """Texts in the log at level 4; of an attempt that was not run, in its record."""
     says_not: tuple[str, ...] = ()
     level4: Mapping[str, str | None] = field(default_factory=dict)
     """The files at level 4 beside the manifest and the log, with a part of their text."""

@@ -177,24 +177,26 @@ NAMES = (
     ),
 )
 
+NOT_STANDARD = "is not in standard form (contains double slashes or '..' elements)"
 PATTERNS = tuple(
     # Nothing is even run: whoever sent this is not the controller, which refuses such patterns.
     Study(
         name=f"pattern {name}",
         program=f"{GOOD}echo x > /workspace/a.csv",
         patterns={"output/*.csv": MODERATE, pattern: MODERATE},
+        says=(f"Output path {pattern} is invalid: {reason}".replace("\n", "\\n"),),
         ending=Ending.FAILED,
         fault=Fault.OUTPUTS_REFUSED,
         exit_code=None,
         is_shown=False,
     )
-    for name, pattern in (
-        ("that climbs", "output/../../*/workdir/*.csv"),
-        ("that begins above the volume", "../a.csv"),
-        ("of a file of the host", OUTSIDE),
-        ("for all directories", "**/*.csv"),
-        ("into the reserved directory", "metadata/*.json"),
-        ("of two lines", "output/\n*.csv"),
+    for name, pattern, reason in (
+        ("that climbs", "output/../../*/workdir/*.csv", NOT_STANDARD),
+        ("that begins above the volume", "../a.csv", NOT_STANDARD),
+        ("of a file of the host", OUTSIDE, "is an absolute path"),
+        ("for all directories", "**/*.csv", "contains '**' (only the * wildcard"),
+        ("into the reserved directory", "metadata/*.json", "should not include the metadata"),
+        ("of two lines", "output/\n*.csv", "contains a control character"),
     )
 )
 

@@ -144,6 +144,8 @@ def test_its_author_reads_why(runs, wanted):
             record = json.loads((folder / "metadata.json").read_text())
             assert record["error"]["message"] == FAULT_SENTENCES[wanted.fault]
             assert (folder / "logs.txt").exists()
+            for text in wanted.says:
+                assert text.replace(OUTSIDE, str(run.outside)) in record["error"]["traceback"]
         return
     log = (run.medium / "metadata/act.log").read_bytes().decode(errors="backslashreplace")
     assert log.count(f"\n{SUMMARY}") == 1, "nobody but the agent writes the line of the summary"
