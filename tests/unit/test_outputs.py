@@ -45,34 +45,45 @@ def found_in(volume: Path, patterns, marker_mtime_ns=None):
 # --- patterns ---
 
 
+NOT_STANDARD = "is not in standard form (contains double slashes or '..' elements)"
+ONLY_STARS = "(only the * wildcard character is supported)"
+
+
 @pytest.mark.parametrize(
     ("pattern", "reason"),
     [
         ("", "is empty"),
         ("/etc/passwd", "is an absolute path"),
-        ("../a.csv", "is not in standard form"),
-        ("output/../../a.csv", "is not in standard form"),
-        ("output/..", "is not in standard form"),
-        ("./a.csv", "is not in standard form"),
-        ("output//a.csv", "is not in standard form"),
-        ("output/", "is not in standard form"),
-        ("output/**/a.csv", r"contains '\*\*'"),
-        ("output/?.csv", r"contains '\?'"),
-        ("output/[ab].csv", r"contains '\['"),
-        ("C:\\a.csv", "contains back slashes"),
+        ("../a.csv", NOT_STANDARD),
+        ("output/../../a.csv", NOT_STANDARD),
+        ("output/..", NOT_STANDARD),
+        ("./a.csv", NOT_STANDARD),
+        ("output//a.csv", NOT_STANDARD),
+        ("output/", NOT_STANDARD),
+        ("output/**/a.csv", f"contains '**' {ONLY_STARS}"),
+        ("output/?.csv", f"contains '?' {ONLY_STARS}"),
+        ("output/[ab].csv", f"contains '[' {ONLY_STARS}"),
+        ("C:\\a.csv", "contains back slashes (use forward slashes only)"),
         ("metadata/manifest.json", "should not include the metadata directory"),
         ("metadata", "should not include the metadata directory"),
         ("a\0.csv", "contains a NUL character"),
         ("a\n.csv", "contains a control character"),
         ("a" * 251, "has a part longer than 250 bytes"),
+        ("é" * 126, "has a part longer than 250 bytes"),
         ("\ud800.csv", "is not valid text"),
     ],
 )
 def test_a_pattern_that_could_name_anything_else_is_refused(pattern, reason):
-    with pytest.raises(PermanentFault, match=reason) as caught:
+    with pytest.raises(PermanentFault) as caught:
         check_patterns({"fine.csv": HIGH, pattern: HIGH})
+    assert str(caught.value) == f"Output path {shown(pattern)} is invalid: {reason}"
     assert caught.value.fault is Fault.OUTPUTS_REFUSED
     str(caught.value).encode()
+
+
+@pytest.mark.parametrize("pattern", ["a" * 250, "é" * 125, f"{'a' * 250}/{'b' * 250}", "a b/ü.csv"])
+def test_a_pattern_of_long_or_unusual_parts_is_fine(pattern):
+    check_patterns({pattern: HIGH})
 
 
 def test_a_refused_pattern_is_refused_again_when_outputs_are_looked_for(volume):
@@ -276,7 +287,7 @@ def test_a_directory_that_cannot_be_read_is_said(volume, mode):
     if os.geteuid() == 0:
         os.chown(volume / "output", 65534, 65534)
     with beneath.directory(volume) as descriptor, without_the_rights_of_root():
-        result = match(descriptor, {"output/*.csv": HIGH}, None)
+        result = match(descriptor, {"output/*.csv": HIGH}, 0)
     assert result.refused == {"output": "the directory cannot be read"}
     assert result.unmatched_patterns == ("output/*.csv",)
 
@@ -290,6 +301,21 @@ def without_the_rights_of_root():
         yield
     finally:
         os.seteuid(before)
+
+
+def test_a_volume_that_cannot_be_read_at_all_is_said(volume, monkeypatch):
+    def forbid(root, parts):
+        raise PermissionError
+
+    monkeypatch.setattr(outputs, "open_directory", forbid)
+    assert refused(volume, "*.csv") == {".": "the directory cannot be read"}
+
+
+def test_files_of_a_hundred_components_are_reached_and_no_deeper_ones(volume):
+    put(volume, "d/" * 99 + "a.csv", "d/" * 100 + "b.csv")
+    result = found_in(volume, ["*/" * 99 + "*", "*/" * 100 + "*"])
+    assert list(result.outputs) == ["d/" * 99 + "a.csv"]
+    assert result.unmatched_patterns == ("*/" * 100 + "*",)
 
 
 def test_very_deep_directories_are_left_alone(volume):
@@ -377,6 +403,12 @@ def test_long_names_are_cut_in_the_lists_that_people_read(volume):
     assert name == stray
 
 
+def test_a_name_of_just_the_length_is_listed_whole(volume):
+    name = "/".join(("a" * 250, "b" * 249, "c" * 249, "d" * 249))
+    put(volume, name)
+    assert found_in(volume, [], marker_mtime_ns=0).unmatched_outputs == (name,)
+
+
 def test_at_most_a_thousand_refusals_are_listed(volume):
     for number in range(1001):
         (volume / f"{number}.csv").symlink_to("x")
@@ -396,7 +428,7 @@ def test_a_directory_exchanged_for_a_link_while_it_is_read_is_said(volume, outsi
         return real(root, parts)
 
     monkeypatch.setattr(outputs, "open_directory", exchange)
-    result = found_in(volume, ["output/*.csv", "b.csv"])
+    result = found_in(volume, ["output/*.csv", "b.csv"], marker_mtime_ns=0)
     assert set(result.outputs) == {"b.csv"}
     assert result.refused == {"output": "the directory was changed while it was read"}
 
@@ -439,3 +471,20 @@ def test_at_most_a_thousand_strays_are_listed(volume):
 
 def test_ordinary_names_are_shown_as_they_are():
     assert shown("output/größe 1.csv") == "output/größe 1.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "as_shown"),
+    [
+        (b"\x80", "\\x80"),
+        (b"\x81", "\\x81"),
+        (b"\xff", "\\xff"),
+        ("\udc7f", "\\udc7f"),
+        ("\udd00", "\\udd00"),
+        ("a\tb", "a\\tb"),
+        ("größe\t", "größe\\t"),
+        ("\x7f", "\\x7f"),
+    ],
+)
+def test_each_character_that_cannot_be_shown_has_its_escape(name, as_shown):
+    assert shown(os.fsdecode(name) if isinstance(name, bytes) else name) == as_shown

@@ -82,7 +82,7 @@ def test_only_ordinary_files_are_opened(source, tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX) as listening, beneath.directory(source) as here:
         listening.bind("socket")
         for name in ("link", "pipe", "folder", "socket"):
-            with pytest.raises(beneath.NotARegularFile):
+            with pytest.raises(beneath.NotARegularFile, match=f"^{name} is not an ordinary file$"):
                 beneath.open_file(here, name)
         with pytest.raises(NotADirectoryError):
             beneath.open_file(here, "way/a.csv")
@@ -167,7 +167,7 @@ def test_what_is_exchanged_for_a_file_before_it_is_opened_is_not_read(
 
     with beneath.directory(source) as here:
         monkeypatch.setattr(os, "stat", stat)
-        with pytest.raises(beneath.NotARegularFile):
+        with pytest.raises(beneath.NotARegularFile, match=r"^a\.csv is not an ordinary file$"):
             beneath.open_file(here, "a.csv")
 
 
