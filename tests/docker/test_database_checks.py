@@ -74,7 +74,7 @@ def containers(host, docker_client):
     owned = {"label": f"rap-agent-state={host.storage.state_dir}"}
 
     def now():
-        return docker_client.containers.list(all=True, filters=owned)
+        return docker_client.containers.list(all=True, filters=owned, ignore_removed=True)
 
     yield now
     for container in now():

@@ -30,7 +30,10 @@ def check_containers(system):
     client = docker.from_env()
     try:
         owned = {"label": f"rap-agent-state={state}"}
-        return {found.name for found in client.containers.list(all=True, filters=owned)}
+        return {
+            found.name
+            for found in client.containers.list(all=True, filters=owned, ignore_removed=True)
+        }
     finally:
         client.close()
 

@@ -137,4 +137,10 @@ def _wait(client: docker.APIClient, name: str, limit: int) -> int:
 
 def _remove(client: docker.APIClient, name: str) -> None:
     with suppress(docker.errors.NotFound):
-        client.remove_container(name, v=True, force=True)
+        try:
+            client.remove_container(name, v=True, force=True)
+        except docker.errors.APIError as error:
+            if error.status_code != requests.codes.conflict:
+                raise
+            # Somebody else's removal is under way: its end is ours.
+            client.wait(name, condition="removed")
