@@ -30,3 +30,7 @@ dev *options:
 # Change planning, gate or paths in every way mutmut knows; count what the tests notice (minutes)
 mutate part *options:
     scripts/mutate {{ part }} {{ options }}
+
+# Kill the agent at 25 moments for each of four seeds (a quarter of an hour); prints a line for each
+chaos *options:
+    RAP_CHAOS_POINTS=25 RAP_CHAOS_SEEDS=1,2,3,4 scripts/test tests/chaos -s {{ options }}
