@@ -26,7 +26,7 @@ async def configure_backends(
 ) -> None:
     """Tell every backend its configured limits, and start those that do not run."""
     for slug in settings.backends:
-        await _start(client, slug, settings.limits_of(slug), records)
+        await start_backend(client, slug, settings.limits_of(slug), records)
 
 
 async def keep_backends(client: Client, settings: ControllerSettings, records: Records) -> None:
@@ -35,16 +35,17 @@ async def keep_backends(client: Client, settings: ControllerSettings, records: R
         await asyncio.sleep(LOOK_EVERY_S)
         for slug in settings.backends:
             try:
-                if not await _runs(client, slug):
+                if not await runs(client, ids.backend_workflow_id(slug)):
                     log.warning("The backend's workflow is gone; it is started again", backend=slug)
-                    await _start(client, slug, settings.limits_of(slug), records)
+                    await start_backend(client, slug, settings.limits_of(slug), records)
             except (RPCError, Unavailable) as error:
                 log.warning(f"A backend cannot be looked after now: {error}", backend=slug)
 
 
-async def _runs(client: Client, slug: str) -> bool:
+async def runs(client: Client, workflow_id: str) -> bool:
+    """Whether a workflow runs now."""
     try:
-        found = await client.get_workflow_handle(ids.backend_workflow_id(slug)).describe()
+        found = await client.get_workflow_handle(workflow_id).describe()
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return False
@@ -52,7 +53,8 @@ async def _runs(client: Client, slug: str) -> bool:
     return found.status is WorkflowExecutionStatus.RUNNING
 
 
-async def _start(client: Client, slug: str, limits: BackendLimits, records: Records) -> None:
+async def start_backend(client: Client, slug: str, limits: BackendLimits, records: Records) -> None:
+    """Start the workflow of a backend unless it runs, and tell it its configured limits."""
     known = await asyncio.to_thread(records.backends, [slug])
     await client.start_workflow(
         BackendWorkflow.run,

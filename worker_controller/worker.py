@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -19,14 +18,13 @@ from activities.controller.weights import WeightActivities
 from activities.controller.workflow_states import WorkflowStates
 from activities.controller.workspaces import WorkspaceActivities
 from rap import ids
-from rap.errors import ConfigurationError
 from rap.git import TimeLimits, git_cache
 from rap.records.store import Records
 from rap.settings import ControllerSettings
-from rap.temporal import SEARCH_ATTRIBUTES
 from worker_controller.backends import configure_backends, keep_backends
 from worker_controller.registry import Registry
 from worker_controller.schedules import ensure_schedules
+from worker_controller.search_attributes import check_search_attributes
 from worker_controller.weights import WeightFiles
 from workflows.backend import BackendWorkflow
 from workflows.database import DatabaseDataCheckWorkflow, DatabaseStatusWorkflow
@@ -73,24 +71,6 @@ def controller_activities(
         rows.record_backend,
         rows.settle_intent,
     ]
-
-
-async def check_search_attributes(client: Client) -> None:
-    """Make sure that the namespace has our search attributes.
-
-    Raises:
-        ConfigurationError: with the command that adds the missing ones.
-    """
-    answer = await client.operator_service.list_search_attributes(
-        ListSearchAttributesRequest(namespace=client.namespace)
-    )
-    missing = sorted(set(SEARCH_ATTRIBUTES) - set(answer.custom_attributes))
-    if missing:
-        options = " ".join(f"--name {name} --type {SEARCH_ATTRIBUTES[name]}" for name in missing)
-        raise ConfigurationError(
-            f"The namespace {client.namespace} lacks search attributes. Add them with: temporal "
-            f"operator search-attribute create --namespace {client.namespace} {options}"
-        )
 
 
 def make_worker(client: Client, activities: Sequence[Callable[..., Any]]) -> Worker:

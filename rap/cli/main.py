@@ -141,6 +141,23 @@ def run(
     raise typer.Exit(story.command(wish, data=data, as_json=as_json))
 
 
+@app.command(epilog="Example: rap doctor --dry-run")
+def doctor(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is wrong.")] = False,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """Find what is inconsistent in the system, and mend it.
+
+    Starts again what was terminated by hand, closes RAPs that nothing runs any more, frees slots
+    that nothing uses. Stops no job. Ends with 1 if a problem is left.
+    """
+    from rap.cli import doctor as story
+
+    raise typer.Exit(story.command(dry_run=dry_run, data=data, as_json=as_json))
+
+
 @app.command(epilog="Example: rap plan ~/studies/asthma make_table --graph mermaid")
 def plan(
     *,

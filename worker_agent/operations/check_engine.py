@@ -12,7 +12,7 @@ from typing import Any
 from rap.errors import JobFault
 from rap.settings import AgentSettings
 from worker_agent.engine.observing import EngineState, Observer
-from worker_agent.operations.findings import Finding, ok, problem, warning
+from rap.findings import Finding, ok, problem, warning
 
 KNOWN_RUNTIMES = ("ehrql:v1", "python:v2", "r:v2", "stata-mp:latest")
 """The images that most studies use; below ``DOCKER_REGISTRY``."""

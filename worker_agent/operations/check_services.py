@@ -14,7 +14,7 @@ from rap.ids import backend_workflow_id
 from rap.settings import AgentSettings
 from rap.temporal import connect
 from worker_agent import secrets
-from worker_agent.operations.findings import Finding, ok, problem, warning
+from rap.findings import Finding, ok, problem, warning
 from worker_agent.operations.place import Place
 
 IDENTITY = "rap-agent-check"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rap.settings import AgentSettings
-from worker_agent.operations.findings import Finding, ok, problem, warning
+from rap.findings import Finding, ok, problem, warning
 from worker_agent.operations.place import user
 
 GIB = 1024**3

@@ -4,7 +4,7 @@ import asyncio
 from itertools import chain
 
 from worker_agent.operations import check_engine, check_services, check_storage
-from worker_agent.operations.findings import Finding
+from rap.findings import Finding
 from worker_agent.operations.place import Place
 
 

@@ -1,4 +1,4 @@
-"""What a check-up of a host finds: one line each, with the remedy for what is not right."""
+"""What a check-up finds: one line each, with the remedy for what is not right."""
 
 from enum import StrEnum
 
@@ -9,6 +9,8 @@ class Level(StrEnum):
     """How a thing stands."""
 
     OK = "ok"
+    REPAIRED = "repaired"
+    """It was wrong, and is right now."""
     WARNING = "warning"
     """Jobs run, but something is worth a look."""
     PROBLEM = "problem"
@@ -16,7 +18,7 @@ class Level(StrEnum):
 
 
 class Finding(Model):
-    """One thing that was looked at. Holds no secret value; never leaves the host."""
+    """One thing that was looked at. Holds no secret value."""
 
     subject: str
     level: Level
@@ -28,6 +30,11 @@ class Finding(Model):
 def ok(subject: str, text: str) -> Finding:
     """All is well."""
     return Finding(subject=subject, level=Level.OK, text=text)
+
+
+def repaired(subject: str, text: str) -> Finding:
+    """Mended."""
+    return Finding(subject=subject, level=Level.REPAIRED, text=text)
 
 
 def warning(subject: str, text: str, remedy: str) -> Finding:
