@@ -4,13 +4,11 @@ A registry does not say what an image takes once it is unpacked. Another version
 is a good guess; without one, the setting ``NEW_IMAGE_MB`` is.
 """
 
-import asyncio
 import os
 from collections.abc import Iterable
 
 from rap.settings import AgentSettings
 from worker_agent.engine.docker import Engine
-from worker_agent.workspace.beneath import directory
 from worker_agent.workspace.copying import check_space
 
 MIB = 2**20
@@ -30,12 +28,21 @@ async def check_room_for_image(
         TransientFault: DISK_FULL, or ENGINE_UNAVAILABLE.
     """
     root = (await engine.facts()).root_dir
-    if not await asyncio.to_thread(os.access, root, os.R_OK | os.X_OK):
+    try:
+        # Its disk may be asked about by those who may not look inside.
+        folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
         return  # the agent lives in a container of its own, or the engine on another host
-    needed = settings.new_image_mb * MIB
+    try:
+        check_space(
+            folder, await _size(engine, versions, settings), reserve=settings.disk_reserve_mb * MIB
+        )
+    finally:
+        os.close(folder)
+
+
+async def _size(engine: Engine, versions: Iterable[str], settings: AgentSettings) -> int:
     for name in versions:
         if (version := await engine.find_image(name)) is not None:
-            needed = int(version["Size"])
-            break
-    with directory(root) as folder:
-        check_space(folder, needed, reserve=settings.disk_reserve_mb * MIB)
+            return int(version["Size"])
+    return settings.new_image_mb * MIB
