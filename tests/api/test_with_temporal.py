@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,8 +18,9 @@ from api.orchestrator import OrderLost, TemporalOrchestrator
 from api.services import Services
 from api.settling import settle_once
 from infra.temporal.dev_server import DevServer, free_port
+from rap import ids
 from rap.errors import Unavailable
-from rap.messages import CancelRequest, DatabaseMode, SettleRequest, Switch
+from rap.messages import BackendStart, CancelRequest, DatabaseMode, SettleRequest, Switch
 from rap.records import Records
 from rap.rows import IntentState
 from rap.settings import ApiSettings
@@ -111,6 +113,11 @@ def connector(address: str) -> Callable[[], Any]:
     return connect
 
 
+def seconds_of(moment: str) -> str:
+    """A time of a backend as jobs show it."""
+    return re.sub(r"\.\d+", "", moment)
+
+
 @pytest.fixture
 def rap() -> str:
     return rap_id(time.time_ns() % 10**16)
@@ -132,7 +139,7 @@ async def test_a_rap_runs_from_its_create_to_its_end(api: Api, rap: str):
         assert jobs["data"]["status"] == "running"
         assert jobs["data"]["status_message"] == "Job executing on the backend"
         assert jobs["data"]["started_at"] is not None
-        assert jobs["model"]["status_message"] == "Waiting on dependencies"
+        assert jobs["model"]["status_message"] == "Waiting on dependencies (data)"
 
         host.release("data")
         jobs = await api.reaches(rap, data="succeeded", model="succeeded")
@@ -252,6 +259,18 @@ async def test_cancelling_a_finished_job_leaves_it_as_it_is(api: Api, rap: str):
     assert await api.jobs(rap) == finished
 
 
+async def test_jobs_are_cancelled_though_an_operator_terminated_their_workspace(api: Api, rap: str):
+    await api.system.start_backend()
+    url = api.system.project(action("a"))
+    async with api.system.host(held={"a"}):
+        await api.create(url, "a", rap_id=rap)
+        await api.reaches(rap, a="initiated")
+        workspace = ids.workspace_workflow_id(api.system.slug, "workspace")
+        await api.system.client.get_workflow_handle(workspace).terminate()
+        assert (await api.cancel(rap, "a")).status_code == 200
+        await api.reaches(rap, a="cancelled_by_user")
+
+
 async def test_a_rap_whose_workspace_is_gone_can_be_cancelled_all_the_same(api: Api, rap: str):
     rows = created(rap, "a", backend=api.system.slug, workspace="forgotten")
     await away(api.system.records.record_jobs, rows)
@@ -313,7 +332,8 @@ async def test_a_paused_backend_holds_its_pending_jobs(api: Api, rap: str):
         await api.system.tell_backend("pause", Switch(on=True))
         jobs = await api.reaches(rap, a="initiated", b="paused")
         assert jobs["b"]["status_message"] == (
-            "Backend is currently paused for maintenance, job will start once this is completed"
+            "Backend is currently paused for maintenance, job will start once this is completed "
+            f"(since {seconds_of((await api.flags())['paused']['since'])})"
         )
         host.release("a")
         await api.reaches(rap, a="succeeded", b="paused")
@@ -343,6 +363,44 @@ async def test_jobs_without_a_free_worker_tell_their_place_in_the_queue(api: Api
         "waiting_on_workers",
         "waiting_on_db_workers",
     }
+
+
+@pytest.mark.spec("rap-api:112")
+async def test_a_job_that_runs_for_long_or_waits_shows_signs_of_life(api: Api, rap: str):
+    assert BackendStart.model_fields["look_round_s"].default <= 60
+    await api.system.start_backend(workers=1, look_round_s=0.2)
+    url = api.system.project(action("a"), action("b"))
+    async with api.system.host(held={"a", "b"}):
+        await api.create(url, "run_all", rap_id=rap)
+        before = await api.until(
+            lambda jobs: {job["status"] for job in jobs.values()} == {"pending", "running"}, rap
+        )
+    # Nobody reports any more.
+    after = await api.until(
+        lambda jobs: all(jobs[name]["updated_at"] > before[name]["updated_at"] for name in jobs),
+        rap,
+    )
+    for name, job in after.items():
+        assert job["status_code"] == before[name]["status_code"]
+
+
+async def test_several_processes_that_settle_one_create_get_one_answer(api: Api, rap: str):
+    url = api.system.project(action("a"))
+    request = SettleRequest(rap_id=rap, at=time.time())
+    settle = api.services.orchestrator.settle
+    answers = await asyncio.gather(
+        *(settle(api.system.slug, "workspace", request) for _ in range(5))
+    )
+    assert {answer.state for answer in answers} == {IntentState.REFUSED}
+    workspace = ids.workspace_workflow_id(api.system.slug, "workspace")
+    history = await api.system.client.get_workflow_handle(workspace).fetch_history()
+    accepted = [
+        event
+        for event in history.events
+        if event.HasField("workflow_execution_update_accepted_event_attributes")
+    ]
+    assert len(accepted) in (1, 2), "one, or two at the turn of a minute"
+    assert (await api.create(url, "a", rap_id=rap)).status_code == 201
 
 
 # --- when answers are lost ---
