@@ -1,16 +1,22 @@
 """Digests from a real registry, the one in Debian's packages: controller.md 10.4."""
 
+import json
 import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import docker
 import httpx
 import pytest
+from temporalio.testing import ActivityEnvironment
 
+from activities.agent.run_job import RunJob
+from rap.egress import Ending
+from worker_agent.host import Host
 from worker_controller.registry import Registry, UnknownImage
 
 pytestmark = pytest.mark.docker
@@ -61,3 +67,34 @@ async def test_a_pushed_tag_resolves_to_the_digest_that_the_engine_pulls_by(
         await registry.digest(f"{registry_host}/opensafely-core/nothing:v1")
     await registry.aclose()
     docker_client.images.remove(f"{name}:v1")
+
+
+@pytest.mark.spec("agent:82", "agent:83")
+async def test_a_job_runs_the_image_of_its_digest_from_the_proxy_and_the_names_come_back(
+    registry_host: str, docker_client: docker.DockerClient, image: str, job, settings
+):
+    name = "rap-test-from-proxy"
+    proxied, local = f"{registry_host}/opensafely-core/{name}", f"ghcr.io/opensafely-core/{name}"
+    docker_client.images.get(image).tag(proxied, "v1")
+    docker_client.images.push(proxied, tag="v1")
+    digest = await Registry(f"http://{registry_host}").digest(f"{proxied}:v1")
+    pinned = f"{proxied}@{digest}"
+    docker_client.images.remove(f"{proxied}:v1")  # its digest goes with its last name
+    with pytest.raises(docker.errors.ImageNotFound):
+        docker_client.images.get(pinned)
+    proxy = {"docker_proxy": f"{registry_host}/opensafely-core"}
+    at = Host.of(settings.model_copy(update=proxy))
+    definition = job("mkdir output; echo 1 > output/a.csv", image=f"{local}:v1", image_sha=digest)
+    try:
+        outcome = await ActivityEnvironment().run(RunJob(at).run_job, definition)
+        assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
+        record = json.loads((at.storage.log_dir(definition) / "metadata.json").read_text())
+        assert record["container_metadata"]["Config"]["Image"] == f"{proxied}:v1@{digest}"
+        pulled = docker_client.images.get(pinned).id
+        assert outcome.image_id == pulled
+        named = {docker_client.images.get(f"{each}:v1").id for each in (proxied, local)}
+        assert named == {pulled}
+    finally:
+        for reference in (f"{local}:v1", f"{proxied}:v1", pinned):
+            with suppress(docker.errors.ImageNotFound):
+                docker_client.images.remove(reference)
