@@ -176,8 +176,12 @@ class Bench:
             theirs(number)
         before = self._cpu()
         taken = series(ours, clients=clients, calls=count)
-        cpu = {name: round((ms - before[name]) / count, 2) for name, ms in self._cpu().items()}
+        between = self._cpu()
         compared_with = series(theirs, clients=clients, calls=count)
+        cpu, least_cpu = (
+            {process: round((ms - earlier[process]) / count, 1) for process, ms in later.items()}
+            for earlier, later in ((before, between), (between, self._cpu()))
+        )
         known = len(self.rap_ids) * JOBS_OF_A_RAP
         result: dict[str, Any] = {
             "call": name,
@@ -186,7 +190,7 @@ class Bench:
             "calls": count,
             **taken,
             "cpu_per_call": cpu,
-            "compared_with": {"what": compared, **compared_with},
+            "compared_with": {"what": compared, **compared_with, "cpu_per_call": least_cpu},
             "ratio": round(taken["p50"] / compared_with["p50"], 1),
         }
         figure = FIGURES.get((name, clients, known))

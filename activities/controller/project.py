@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 import structlog
 from temporalio import activity
@@ -15,6 +16,7 @@ from rap.models import (
     DEFAULT_DATABASE,
     CreateRequest,
     Project,
+    ProjectAction,
     ProjectAnswer,
     Refusal,
     RefusalKind,
@@ -76,7 +78,7 @@ class ProjectActivities:
                 RefusalKind.PROJECT, f"No {PROJECT_FILE} file found in {request.repo_url}"
             ) from None
         # In a thread: a large file takes seconds, and the worker has other things to do.
-        actions = await asyncio.to_thread(parse_project, text)
+        actions = await asyncio.to_thread(_actions, text)
         project = Project(
             actions=actions,
             limits=settings.job_limits_of(request.backend),
@@ -96,6 +98,15 @@ class ProjectActivities:
         if workspace not in joins:
             return {}
         return {"EHRQL_MAX_JOIN_COUNT": str(joins[workspace])}
+
+
+@lru_cache(maxsize=32)
+def _actions(text: bytes) -> tuple[ProjectAction, ...]:
+    """The actions of a project file.
+
+    Reading it takes longest of all in a create, and the same commit is asked for again and again.
+    """
+    return parse_project(text)
 
 
 def check_request(request: CreateRequest, *, backends: Sequence[str]) -> None:
