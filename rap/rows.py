@@ -156,6 +156,19 @@ class OrderKind(StrEnum):
     LIMITS = "limits"
     PRIORITY = "priority"
     HOST_LOST = "host-lost"
+    WINDOW_BEGINS = "window begins"
+    WINDOW_ENDS = "window ends"
+
+
+class WindowKind(StrEnum):
+    """What a backend does during a maintenance window."""
+
+    PAUSE = "pause"
+    """Starts no jobs; running ones go on."""
+    REBOOT = "reboot"
+    """Starts no jobs; running ones go back to waiting."""
+    MAINTENANCE = "db-maintenance"
+    """Runs no database jobs; running ones go back to waiting."""
 
 
 class OrderEntry(Model):
@@ -187,8 +200,12 @@ class BackendRow(Model):
     maintenance: bool = False
     maintenance_since: float | None = None
     maintenance_type: MaintenanceType | None = None
+    manual_since: float | None = None
+    """When an operator last took maintenance into their own hands, or gave it back."""
     checks_disabled: bool = False
     """Whether the database is not asked about maintenance, by an operator's wish."""
+    checks_disabled_since: float | None = None
+    """When that last changed."""
     max_workers: float = 0
     max_db_workers: float = 0
     hold_up: HoldUp = HoldUp.NONE
@@ -200,6 +217,8 @@ class BackendRow(Model):
     """Whether an operator's limits are in force instead of the configured ones."""
     priorities: dict[str, int] = Field(default_factory=dict)
     """RAP to its priority, where an operator set one."""
+    windows: dict[str, WindowKind] = Field(default_factory=dict)
+    """The maintenance windows that are open, by name."""
     orders: tuple[OrderEntry, ...] = ()
     """The latest orders, oldest first."""
     updated_at: float

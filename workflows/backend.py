@@ -28,8 +28,16 @@ with workflow.unsafe.imports_passed_through():
         StopOrder,
         StopReason,
         Switch,
+        WindowOrder,
     )
-    from rap.rows import BackendRow, BackendUpdate, JobChange, MaintenanceType, OrderKind
+    from rap.rows import (
+        BackendRow,
+        BackendUpdate,
+        JobChange,
+        MaintenanceType,
+        OrderKind,
+        WindowKind,
+    )
     from workflows.backend_state import BackendState
     from workflows.calls import on_records, tell
     from workflows.check_switches import CheckSwitchboard
@@ -141,17 +149,19 @@ class BackendWorkflow:
     @workflow.signal
     def pause(self, switch: Switch) -> None:
         """Start no more jobs, or start them again (controller.md 12.1)."""
+        self._state.windows.outranked(WindowKind.PAUSE)
         self._state.set_paused(on=switch.on, now=_now())
         self._note(OrderKind.PAUSE if switch.on else OrderKind.UNPAUSE, switch)
 
     @workflow.signal
     def database_maintenance(self, switch: Switch) -> None:
         """Switch database maintenance by hand; off hands it back to the periodic check (12.3)."""
-        self._state.manual_maintenance = switch.on
-        self._state.checks_disabled = switch.on and switch.disable_checks
-        kind = MaintenanceType.MANUAL if switch.on else None
-        self._set_maintenance(kind)
-        self._note(OrderKind.MAINTENANCE_ON if switch.on else OrderKind.MAINTENANCE_OFF, switch)
+        self._state.windows.outranked(WindowKind.MAINTENANCE)
+        self._state.set_manual(on=switch.on, disable_checks=switch.disable_checks, now=_now())
+        self._set_maintenance(MaintenanceType.MANUAL if switch.on else None)
+        detail = "checks disabled" if self._state.checks_disabled else ""
+        kind = OrderKind.MAINTENANCE_ON if switch.on else OrderKind.MAINTENANCE_OFF
+        self._note(kind, switch, detail)
 
     @workflow.signal
     def database_mode(self, mode: DatabaseMode) -> None:
@@ -162,9 +172,35 @@ class BackendWorkflow:
     @workflow.signal
     def prepare_for_reboot(self, order: RebootOrder) -> None:
         """Pause, and send every running job back to waiting (12.5)."""
-        self._state.set_paused(on=True, now=_now())
-        self._stop(self._state.running(), StopOrder(reason=StopReason.REBOOT, by=order.by))
+        self._state.windows.outranked(WindowKind.REBOOT)
+        self._reboot(order.by)
         self._note(OrderKind.PREPARE_FOR_REBOOT, order)
+
+    @workflow.signal
+    def window(self, order: WindowOrder) -> None:
+        """Do what a maintenance window is for, and undo it at its end; operators outrank it."""
+        windows = self._state.windows
+        if order.opens:
+            maintains = order.kind is WindowKind.MAINTENANCE
+            is_on = self._state.manual_maintenance if maintains else self._state.is_paused
+            if windows.opens(order.name, order.kind, is_on=is_on):
+                self._begin(order)
+        else:
+            ends = windows.closes(order.name)
+            if ends is WindowKind.PAUSE:
+                self._state.set_paused(on=False, now=_now())
+            elif ends is WindowKind.MAINTENANCE:
+                self._set_manual_maintenance(on=False)
+        kind = OrderKind.WINDOW_BEGINS if order.opens else OrderKind.WINDOW_ENDS
+        self._note(kind, order, f"{order.name}: {order.kind}")
+
+    def _begin(self, order: WindowOrder) -> None:
+        if order.kind is WindowKind.MAINTENANCE:
+            self._set_manual_maintenance(on=True)
+        elif order.kind is WindowKind.REBOOT:
+            self._reboot(order.by)
+        else:
+            self._state.set_paused(on=True, now=_now())
 
     @workflow.signal
     def host_lost(self, lost: LostHost) -> None:
@@ -178,6 +214,14 @@ class BackendWorkflow:
     def state(self) -> BackendRow:
         """Show the backend as readers know it."""
         return self._state.row(_now())
+
+    def _reboot(self, by: str) -> None:
+        self._state.set_paused(on=True, now=_now())
+        self._stop(self._state.running(), StopOrder(reason=StopReason.REBOOT, by=by))
+
+    def _set_manual_maintenance(self, *, on: bool) -> None:
+        self._state.set_manual(on=on, disable_checks=False, now=_now())
+        self._set_maintenance(MaintenanceType.MANUAL if on else None)
 
     def _set_maintenance(self, kind: MaintenanceType | None) -> None:
         if not self._state.set_maintenance(kind, now=_now()):
@@ -194,7 +238,7 @@ class BackendWorkflow:
     def _note(
         self,
         kind: OrderKind,
-        order: Switch | RebootOrder | LostHost | LimitsOrder | PriorityOrder,
+        order: Switch | RebootOrder | LostHost | LimitsOrder | PriorityOrder | WindowOrder,
         detail: str = "",
     ) -> None:
         self._state.note_order(kind, now=_now(), by=order.by, why=order.why, detail=detail)

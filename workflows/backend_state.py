@@ -26,6 +26,7 @@ from rap.rows import (
     SlotEntry,
 )
 from rap.status import StatusCode
+from workflows.maintenance_windows import OpenWindows
 from workflows.scheduling import queue_order, schedule
 from workflows.waiting import Line, WaitingJobs
 
@@ -49,6 +50,7 @@ class BackendState:
         self.manual_maintenance = start.manual_maintenance
         self.checks_disabled = start.checks_disabled
         self.weights = start.weights
+        self.windows = OpenWindows(start.windows, start.held_by_window)
         self._passed_over: dict[Line, int] = {
             (line.workspace, line.requires_db): line.times for line in start.passed_over
         }
@@ -57,6 +59,8 @@ class BackendState:
         self._paused, self._paused_since = row.paused, row.paused_since
         self._maintenance = row.maintenance_type if row.maintenance else None
         self._maintenance_since = row.maintenance_since
+        self._manual_since = row.manual_since
+        self._checks_disabled_since = row.checks_disabled_since
         self._last_seen = row.last_seen
         self._agents = {agent.host: agent for agent in row.agents}
         self._running = {
@@ -236,6 +240,11 @@ class BackendState:
 
     # --- switches ---
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no job starts."""
+        return self._paused
+
     def set_paused(self, *, on: bool, now: float) -> bool:
         """Pause or unpause; false if that was so already (controller.md 2.3)."""
         if self._paused == on:
@@ -254,6 +263,14 @@ class BackendState:
             self._maintenance_since = now
         self._maintenance = kind
         return True
+
+    def set_manual(self, *, on: bool, disable_checks: bool, now: float) -> None:
+        """Let an operator's word count instead of the checks', and those go on or not."""
+        disabled = on and disable_checks
+        if self.manual_maintenance != on:
+            self.manual_maintenance, self._manual_since = on, now
+        if self.checks_disabled != disabled:
+            self.checks_disabled, self._checks_disabled_since = disabled, now
 
     def wanted_checks(self) -> CheckSwitches:
         """Which checks of the database are to be made (controller.md 12.3, 12.4)."""
@@ -280,7 +297,9 @@ class BackendState:
             maintenance=self._maintenance is not None,
             maintenance_since=self._maintenance_since,
             maintenance_type=self._maintenance,
+            manual_since=self._manual_since,
             checks_disabled=self.checks_disabled,
+            checks_disabled_since=self._checks_disabled_since,
             max_workers=self.limits.max_workers,
             max_db_workers=self.limits.max_db_workers,
             hold_up=hold_up,
@@ -292,6 +311,7 @@ class BackendState:
             last_seen=self._last_seen,
             limits_ordered=self._ordered_limits is not None,
             priorities=dict(self._waiting.priorities),
+            windows=dict(self.windows.by_name),
             orders=self._orders,
             updated_at=now,
         )
@@ -310,6 +330,8 @@ class BackendState:
             slug=self.slug,
             limits=self._configured,
             ordered_limits=self._ordered_limits,
+            windows=dict(self.windows.by_name),
+            held_by_window=self.windows.held,
             priorities=dict(self._waiting.priorities),
             passed_over=tuple(
                 PassedOver(workspace=workspace, requires_db=requires_db, times=times)

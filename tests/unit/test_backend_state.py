@@ -220,3 +220,15 @@ def test_the_usual_priority_is_not_kept():
     assert "r" in backend.rap_ids()
     backend.prioritise(PriorityOrder(rap_id="r", priority=3))
     assert backend.row(0).priorities == {}
+
+
+def test_the_switches_of_manual_maintenance_keep_the_times_of_their_changes():
+    limits = BackendLimits(max_workers=1, max_db_workers=1)
+    state = BackendState(BackendStart(slug="tpp", limits=limits))
+    state.set_manual(on=True, disable_checks=True, now=1.0)
+    state.set_manual(on=True, disable_checks=True, now=2.0)
+    state.set_manual(on=True, disable_checks=False, now=3.0)
+    row = BackendState(state.carried_over()).row(4.0)
+    assert (row.manual_since, row.checks_disabled, row.checks_disabled_since) == (1.0, False, 3.0)
+    state.set_manual(on=False, disable_checks=True, now=5.0)
+    assert (state.row(6.0).manual_since, state.row(6.0).checks_disabled_since) == (5.0, 3.0)
