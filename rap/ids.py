@@ -62,6 +62,11 @@ def check_id(kind: CheckKind, backend: str) -> str:
     return f"{kind}/{backend}"
 
 
+def window_id(backend: str, name: str) -> str:
+    """The schedule of a maintenance window; its workflows have this id and the time of each."""
+    return f"window/{backend}/{name}"
+
+
 def agent_queue(backend: str) -> str:
     """The queue for short work that any agent host of the backend can do."""
     return f"rap-agent-{backend}"

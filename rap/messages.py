@@ -10,7 +10,7 @@ from pydantic import Field
 
 from rap.egress import JobOutcome
 from rap.models import DEFAULT_DATABASE, JobDefinition, JobLimits, JobSpec, Model, Weights
-from rap.rows import BackendRow, IntentState
+from rap.rows import BackendRow, IntentState, WindowKind
 from rap.status import State
 
 # --- API and CLI to WorkspaceWorkflow ---
@@ -310,6 +310,10 @@ class BackendStart(Model):
     checks_settled: bool = True
     """Whether the schedules of the database checks are as the switches ask for."""
     ordered_limits: LimitsOrder | None = None
+    windows: dict[str, WindowKind] = Field(default_factory=dict)
+    """The open maintenance windows, by name."""
+    held_by_window: tuple[WindowKind, ...] = ()
+    """What is switched on because of a window, and is to be switched off with the last of them."""
     priorities: dict[str, int] = Field(default_factory=dict)
     """RAP to its priority, where an operator set one."""
     passed_over: tuple[PassedOver, ...] = ()
@@ -351,6 +355,28 @@ class CheckSwitches(Model):
 class RebootOrder(Model):
     """Pause the backend and send its running jobs back to waiting (controller.md 12.5)."""
 
+    by: str = ""
+    why: str = ""
+
+
+class Window(Model):
+    """The argument of a ``MaintenanceWindowWorkflow``: one opening of a maintenance window."""
+
+    backend: str
+    name: str
+    kind: WindowKind
+    seconds: float = Field(gt=0)
+    by: str = ""
+    """Who made the window."""
+    why: str = ""
+
+
+class WindowOrder(Model):
+    """A maintenance window opens or closes."""
+
+    name: str
+    kind: WindowKind
+    opens: bool
     by: str = ""
     why: str = ""
 

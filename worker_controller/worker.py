@@ -30,6 +30,7 @@ from workflows.backend import BackendWorkflow
 from workflows.database import DatabaseDataCheckWorkflow, DatabaseStatusWorkflow
 from workflows.job import JobWorkflow
 from workflows.rap import RapWorkflow
+from workflows.window import MaintenanceWindowWorkflow
 from workflows.workspace import WorkspaceWorkflow
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ WORKFLOWS: Sequence[type] = (
     BackendWorkflow,
     DatabaseStatusWorkflow,
     DatabaseDataCheckWorkflow,
+    MaintenanceWindowWorkflow,
 )
 GRACE = timedelta(seconds=5)
 

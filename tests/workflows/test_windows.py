@@ -1,0 +1,89 @@
+"""Maintenance windows: opened and closed by Temporal's schedules."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from rap import ids
+from rap.errors import RapError
+from rap.messages import Switch, Window
+from rap.rows import OrderKind, WindowKind
+from rap.status import StatusCode
+from tests.support.rap_system import PATIENCE_S, RapSystem, action
+from worker_controller import windows
+from worker_controller.windows import WindowPlan
+
+pytestmark = pytest.mark.workflows
+
+NEVER = "0 0 1 1 *"
+
+
+def plan(system: RapSystem, kind: WindowKind, seconds: float = 3600.0) -> WindowPlan:
+    window = Window(
+        backend=system.slug, name="patching", kind=kind, seconds=seconds, by="ada", why="kernel"
+    )
+    return WindowPlan(window=window, cron=NEVER, time_zone="Europe/London")
+
+
+async def open_now(system: RapSystem) -> None:
+    await system.client.get_schedule_handle(ids.window_id(system.slug, "patching")).trigger()
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not await condition():
+            await asyncio.sleep(0.1)
+
+
+async def test_a_window_stops_what_runs_and_lets_it_go_on_at_its_end(system: RapSystem):
+    url = system.project(action("a"))
+    await system.start_backend()
+    async with system.host(held={"a"}) as host:
+        request = system.request(url, "a")
+        await system.create(request)
+        await host.has_started("a")
+        await windows.add(system.client, plan(system, WindowKind.REBOOT, seconds=2.0))
+        await open_now(system)
+        await system.backend_when(lambda row: row.paused and not row.slots)
+        host.release("a")
+        await system.reaches(request, a=StatusCode.SUCCEEDED)
+        await system.has_ended(request)
+    assert len(host.runs_of("a")) == 2
+    row = await system.backend()
+    assert (row.paused, row.windows) == (False, {})
+    assert [(one.kind, one.detail, one.by) for one in row.orders] == [
+        (OrderKind.WINDOW_BEGINS, "patching: reboot", "ada"),
+        (OrderKind.WINDOW_ENDS, "patching: reboot", "ada"),
+    ]
+    await windows.remove(system.client, system.slug, "patching")
+
+
+async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(system: RapSystem):
+    await system.start_backend()
+    await windows.add(system.client, plan(system, WindowKind.MAINTENANCE))
+
+    async def is_listed() -> bool:
+        return bool(await windows.planned(system.client, system.slug))
+
+    await eventually(is_listed)
+    (listed,) = await windows.planned(system.client, system.slug)
+    assert (listed.cron, listed.time_zone) == (NEVER, "Europe/London")
+    assert listed.window == plan(system, WindowKind.MAINTENANCE).window
+    assert listed.next_times
+    with pytest.raises(RapError, match="has a window patching already"):
+        await windows.add(system.client, plan(system, WindowKind.PAUSE))
+    await open_now(system)
+    await system.backend_when(lambda row: row.maintenance and bool(row.windows))
+    await system.tell_backend("pause", Switch(on=True))
+
+    async def runs_is_known() -> bool:
+        handle = system.client.get_schedule_handle(ids.window_id(system.slug, "patching"))
+        return bool((await handle.describe()).info.running_actions)
+
+    await eventually(runs_is_known)
+    await windows.remove(system.client, system.slug, "patching")
+    row = await system.backend_when(lambda row: not row.maintenance)
+    assert (row.paused, row.windows) == (True, {})
+    with pytest.raises(RapError, match="has no window patching"):
+        await windows.remove(system.client, system.slug, "patching")
