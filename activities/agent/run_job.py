@@ -75,7 +75,7 @@ class RunJob:
             outcome = await self._until_the_end(Attempt(self._host, job), job, key)
             await self._tell_end(job, outcome)
         # Not when the activity was given back: then the next agent makes sure with this token.
-        self._host.notes.drop_token(key)
+        _when_answered(lambda: self._host.notes.drop_token(key))
         return outcome
 
     async def _tell_end(self, job: Job, outcome: JobOutcome) -> None:
@@ -127,6 +127,13 @@ class RunJob:
         finally:
             for event in events:
                 event.cancel()
+
+
+def _when_answered(do: Callable[[], None]) -> None:
+    """Call this once Temporal has the activity's result, which it waits for in the same task."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101
+    task.add_done_callback(lambda _: do())
 
 
 async def _stop(attempt: Attempt, flow: asyncio.Task[JobOutcome]) -> JobOutcome:

@@ -175,7 +175,8 @@ async def test_an_agent_that_is_killed_goes_on_with_its_container_at_once(
     result = await asyncio.wait_for(handle.result(), PATIENCE)
     assert (result.outcome.ending, result.outcome.exit_code) == (Ending.COMPLETED, 0)
     assert record(tmp_path, definition)["container_metadata"]["Id"] == before.id
-    assert files_in(tmp_path / "workdir/state/tokens") == []
+    tokens = tmp_path / "workdir/state/tokens"
+    await eventually(lambda: files_in(tokens) == [], "the agent to hear that it was heard")
 
 
 async def test_an_agent_told_to_stop_leaves_its_containers_and_exits_with_zero(

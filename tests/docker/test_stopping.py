@@ -244,3 +244,21 @@ async def test_a_job_of_which_nothing_is_here_begins_and_is_left_alone_while_it_
     (host.storage.volume(definition.id) / "go").touch()
     assert (await task).ending is Ending.COMPLETED
     assert stages() == sorted(stages(), key=list(Stage).index)
+
+
+async def test_the_claim_to_a_job_is_kept_until_its_result_has_arrived(
+    job, host, activity_environment
+):
+    definition = job(WRITES)
+    tokens, kept = host.storage.state_dir / "tokens", []
+
+    async def as_the_worker_does(definition):
+        outcome = await RunJob(host).run_job(definition)
+        # Here the worker sends it: an agent killed now must be able to hand the job back.
+        kept.extend(files_in(tokens))
+        return outcome
+
+    environment = activity_environment()
+    await asyncio.create_task(environment.run(as_the_worker_does, definition))
+    assert kept == [definition.task_id]
+    await nothing_left(host, definition)

@@ -27,6 +27,7 @@ from tests.support.git_server import StudyRepo
 
 LIMIT = 120.0
 """Seconds; far more than anything here takes on a busy machine."""
+A_MOMENT = 5.0
 BASE = "/controller/v1"
 FINAL = ("succeeded", "failed")
 
@@ -239,7 +240,17 @@ class LiveSystem(LocalSystem):
         return found
 
     def left_over(self, job_ids: Collection[str]) -> list[str]:
-        """What there still is of jobs that are over, beside their records and outputs."""
+        """What there still is of jobs that are over, beside their records and outputs.
+
+        The agent hears a moment after everybody else that its answer has arrived, so it is given
+        that moment.
+        """
+        deadline = time.monotonic() + A_MOMENT
+        while (found := self._left_over(job_ids)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
+
+    def _left_over(self, job_ids: Collection[str]) -> list[str]:
         containers = [found.name for found in map(container_of, job_ids) if found]
         places = [self.high_privacy / "volumes", *(self.folder / "state").glob("*/")]
         files = [str(path) for place in places if place.is_dir() for path in place.iterdir()]
