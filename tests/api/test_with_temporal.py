@@ -5,6 +5,8 @@ import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -33,13 +35,15 @@ pytestmark = pytest.mark.workflows
 
 __all__ = ["client", "projects", "records", "system", "temporal_server"]  # fixtures
 
+CLIENTS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="client")
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 async def away(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call in a thread: the workers need the event loop meanwhile."""
-    return await asyncio.to_thread(call, *args, **kwargs)
+    """Call in a thread of our own: the workers need the event loop, and its threads, meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(CLIENTS, partial(call, *args, **kwargs))
 
 
 class Api:
