@@ -10,12 +10,12 @@ from collections.abc import Callable
 
 from temporalio.client import Client
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.envconfig import ClientConfig
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from temporalio.service import RPCError
 
 from rap.errors import ConfigurationError, Unavailable
+from rap.payloads import DATA_CONVERTER
 
 RAP_ID = SearchAttributeKey.for_keyword("RapId")
 JOB_ID = SearchAttributeKey.for_keyword("JobId")
@@ -106,7 +106,7 @@ async def connect(*, identity: str, lazy: bool = False, runtime: Runtime | None 
     try:
         return await Client.connect(
             **config,
-            data_converter=pydantic_data_converter,
+            data_converter=DATA_CONVERTER,
             identity=identity,
             lazy=lazy,
             runtime=runtime,

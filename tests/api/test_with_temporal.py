@@ -13,7 +13,6 @@ from typing import Any, ParamSpec, TypeVar
 import httpx
 import pytest
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from api.app import create_app
 from api.orchestrator import OrderLost, TemporalOrchestrator
@@ -23,6 +22,7 @@ from infra.temporal.dev_server import DevServer, free_port
 from rap import ids
 from rap.errors import Unavailable
 from rap.messages import BackendStart, CancelRequest, DatabaseMode, SettleRequest, Switch
+from rap.payloads import DATA_CONVERTER
 from rap.records import Records
 from rap.rows import IntentState
 from rap.settings import ApiSettings
@@ -110,7 +110,7 @@ async def api(
 def connector(address: str) -> Callable[[], Any]:
     async def connect() -> Client:
         try:
-            return await Client.connect(address, data_converter=pydantic_data_converter)
+            return await Client.connect(address, data_converter=DATA_CONVERTER)
         except RuntimeError as error:
             raise Unavailable("Temporal does not answer.") from error
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError
 
 from infra.local_system import API, BACKEND, CONTROLLER
 from rap import ids
 from rap.egress import AgentReport
+from rap.payloads import DATA_CONVERTER
 from tests.support.live_system import LiveSystem, eventually
 from tests.support.rap_system import StubHost
 
@@ -78,7 +78,7 @@ class QuickSystem(LiveSystem):
 
     async def _client(self) -> Client:
         address = self.temporal_address or self.server.address
-        return await Client.connect(address, data_converter=pydantic_data_converter)
+        return await Client.connect(address, data_converter=DATA_CONVERTER)
 
     async def _poll(self) -> None:
         client = await self._client()

@@ -5,9 +5,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 from temporalio.client import Client
-from temporalio.contrib.pydantic import pydantic_data_converter
 
 from infra.temporal.dev_server import DevServer
+from rap.payloads import DATA_CONVERTER
 
 
 @contextmanager
@@ -20,4 +20,4 @@ def temporal_server(db: Path | None = None, *, log: Path | None = None) -> Itera
 @asynccontextmanager
 async def temporal_client(server: DevServer) -> AsyncIterator[Client]:
     """A client with the product's converter."""
-    yield await Client.connect(server.address, data_converter=pydantic_data_converter)
+    yield await Client.connect(server.address, data_converter=DATA_CONVERTER)

@@ -1,0 +1,60 @@
+"""What is written into Temporal's histories."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from temporalio.api.common.v1 import Payload
+
+from rap.messages import BackendLimits, BackendStart, Reservation, SlotRequest
+from rap.payloads import DATA_CONVERTER, PACK_ABOVE, PackLargePayloads
+
+pytestmark = pytest.mark.unit
+
+TEMPORAL_TAKES = 2 * 1024 * 1024
+
+
+async def test_a_backend_with_fifty_thousand_waiting_jobs_fits_into_a_payload():
+    start = BackendStart(
+        slug="tpp",
+        limits=BackendLimits(max_workers=10, max_db_workers=10),
+        reservations=tuple(
+            Reservation(
+                rap_id=f"rap{number:013}",
+                since=float(number),
+                request=SlotRequest(
+                    job_id=f"job{number:013}",
+                    workspace=f"workspace-of-a-study-{number % 200}",
+                    requires_db=True,
+                    created_at=number,
+                    attempt=1,
+                ),
+            )
+            for number in range(50_000)
+        ),
+    )
+    (payload,) = await DATA_CONVERTER.encode([start])
+    assert payload.ByteSize() < TEMPORAL_TAKES
+    assert await DATA_CONVERTER.decode([payload], [BackendStart]) == [start]
+
+
+async def test_small_payloads_stay_readable_in_the_web_ui():
+    (payload,) = await DATA_CONVERTER.encode(["text"])
+    assert payload.data == b'"text"'
+    assert payload.metadata["encoding"] == b"json/plain"
+
+
+@given(data=st.binary(max_size=200), times=st.integers(1, 4000))
+async def test_what_is_packed_comes_back_as_it_was(data, times):
+    codec = PackLargePayloads()
+    payload = Payload(metadata={"encoding": b"json/plain", "other": b"x"}, data=data * times)
+    (packed,) = await codec.encode([payload])
+    assert (packed == payload) == (payload.ByteSize() <= PACK_ABOVE)
+    assert await codec.decode([packed]) == [payload]
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-5], lambda data: b"x" + data])
+async def test_a_damaged_payload_is_refused(harm):
+    codec = PackLargePayloads()
+    (packed,) = await codec.encode([Payload(data=bytes(PACK_ABOVE + 1))])
+    with pytest.raises(ValueError, match="A packed payload is"):
+        await codec.decode([Payload(metadata=packed.metadata, data=harm(packed.data))])
