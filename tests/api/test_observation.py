@@ -308,6 +308,7 @@ def test_a_status_span_continues_the_clients_trace_and_tells_which_raps_were_ask
     }
 
 
+@pytest.mark.spec("controller:207")
 def test_a_create_has_a_span_about_who_asked_for_what(t: Caller, spans: InMemorySpanExporter):
     t.post("rap/create/", create_body(orgs=["a", "b"]))
     (outer,) = finished(spans, "POST /rap/create/")
