@@ -55,7 +55,7 @@ def test_a_rap_from_its_request_to_its_outputs(system, study):
     assert set(at_once) == set(actions)
     assert {job["status"] for job in at_once.values()} <= {"pending", "running"}
     assert rap.wait_for("copy", "waiting_on_dependencies")["status_message"] == (
-        "Waiting on dependencies"
+        "Waiting on dependencies (slow)"
     )
 
     container = rap.running_container("slow")
