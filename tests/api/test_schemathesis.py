@@ -20,7 +20,7 @@ from tests.support.quick_system import QuickSystem
 pytestmark = pytest.mark.workflows
 
 HERE = Path(__file__).parent
-EXAMPLES = {"default": 60, "nightly": 500}
+EXAMPLES = {"default": 40, "nightly": 500}
 DECLARED = {
     f"{operation['operationId']} {code}"
     for operations in DOCUMENT["paths"].values()
