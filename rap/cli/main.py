@@ -13,6 +13,10 @@ from typing import Annotated
 import typer
 
 from rap.cli.agent import agent_app
+from rap.cli.backend import backend_app
+from rap.cli.flags import flags_app
+from rap.cli.old_spellings import old_app
+from rap.cli.overview import overview_app
 from rap.errors import ConfigurationError, RapError
 
 app = typer.Typer(
@@ -27,6 +31,10 @@ app = typer.Typer(
 records_app = typer.Typer(help="Look after the read model.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
 app.add_typer(agent_app, name="agent")
+app.add_typer(backend_app, name="backend")
+app.add_typer(flags_app, name="flags")
+app.add_typer(overview_app)
+app.add_typer(old_app)
 
 Data = Annotated[
     Path | None,

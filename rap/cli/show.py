@@ -19,7 +19,7 @@ from rich.text import Text
 from rap.cli.jobs import Job, has_ended
 from rap.status import State
 
-_COLOURS = {
+COLOURS = {
     State.PENDING: "dim",
     State.RUNNING: "cyan",
     State.SUCCEEDED: "green",
@@ -126,7 +126,7 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         table.add_row(
             Text(job["action"]),
-            Text(job["status"], _COLOURS[State(job["status"])]),
+            Text(job["status"], COLOURS[State(job["status"])]),
             Text(job["status_code"]),
             Text(job["status_message"]),
             # The day of the line above is not repeated.

@@ -12,8 +12,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from rap.errors import RapError, Unavailable
-from rap.records import reads, writes
+from rap.records import history, reads, writes
 from rap.records import seen as seen_reads
+from rap.records.history import JobFilter, PastJob
 from rap.records.seen import NOTHING_SEEN, Seen
 from rap.records.tables import Move, StoredJob, TracedJob
 from rap.rows import BackendRow, BackendUpdate, Intent, IntentSettlement, JobChanges, WorkspaceJob
@@ -162,6 +163,16 @@ class Records:
         """
         with self._reading() as connection:
             return reads.of_workspace(connection, backend, workspace, MOST_JOBS)
+
+    def find_jobs(self, wanted: JobFilter, limit: int | None = None) -> list[StoredJob]:
+        """The jobs that fit, newest first. May read all jobs, as :meth:`latest_raps`."""
+        with self._reading() as connection:
+            return history.find_jobs(connection, wanted, limit)
+
+    def past_jobs(self, backend: str) -> list[PastJob]:
+        """The latest jobs of a backend that succeeded. May read all jobs."""
+        with self._reading() as connection:
+            return history.past_jobs(connection, backend)
 
     def intents(self, rap_ids: Collection[str]) -> dict[str, Intent]:
         """The intents that announced these RAPs."""
