@@ -31,7 +31,7 @@ from temporalio.client import Client
 
 from bench.clients import Endpoint, series
 from bench.cpu import milliseconds
-from bench.latency import repository
+from bench.studies import create_body, repository
 from infra.local_system import API, BACKEND, CONTROLLER, LocalSystem
 from infra.processes import Service, Stack
 from infra.temporal.dev_server import HOST, free_port
@@ -142,21 +142,14 @@ class Bench:
         return iter(names)
 
     def _create(self, workspace: str, *actions: str) -> bytes:
-        body = {
-            "backend": BACKEND,
-            "rap_id": ids.random_rap_id(),
-            "workspace": workspace,
-            "repo_url": str(self.study),
-            "branch": "main",
-            "commit": self.commit,
-            "database_name": "default",
-            "requested_actions": list(actions),
-            "codelists_ok": True,
-            "force_run_dependencies": False,
-            "created_by": "bench",
-            "project": "bench",
-            "orgs": [],
-        }
+        body = create_body(
+            ids.random_rap_id(),
+            self.study,
+            self.commit,
+            workspace=workspace,
+            requested_actions=list(actions),
+            backend=BACKEND,
+        )
         return self.api.call("POST", f"{BASE}/rap/create/", json.dumps(body).encode(), 201)
 
     def _calls(self, calls: int, clients: int) -> int:

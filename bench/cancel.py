@@ -23,7 +23,8 @@ import docker
 import httpx
 import typer
 
-from bench.latency import IMAGE, PATIENCE_S, repository
+from bench.latency import IMAGE, PATIENCE_S
+from bench.studies import create_body, repository
 from infra.images.build import JobImages, connect
 from infra.local_system import LocalSystem
 from rap import ids
@@ -88,21 +89,7 @@ class Client:
 
     def create(self, study: Path, commit: str) -> str:
         rap_id = uuid4().hex[:16]
-        body = {
-            "backend": "test",
-            "rap_id": rap_id,
-            "workspace": f"bench{rap_id}",
-            "repo_url": str(study),
-            "branch": "main",
-            "commit": commit,
-            "database_name": "default",
-            "requested_actions": ["run_all"],
-            "codelists_ok": True,
-            "force_run_dependencies": False,
-            "created_by": "bench",
-            "project": "bench",
-            "orgs": [],
-        }
+        body = create_body(rap_id, study, commit)
         answer = self.http.post("/controller/v1/rap/create/", json=body)
         assert answer.status_code == httpx.codes.CREATED, answer.text
         return rap_id

@@ -8,7 +8,6 @@ noisy machine treats both alike; medians are compared.
 
 import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ import docker
 import httpx
 import typer
 
+from bench.studies import create_body, repository
 from infra.images.build import JobImages, connect
 from infra.local_system import LocalSystem
 from rap import ids
@@ -53,35 +53,10 @@ def project(count: int, *, chained: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def repository(folder: Path, text: str) -> str:
-    """A study with this project file; returns its commit."""
-    folder.mkdir(parents=True)
-    (folder / "project.yaml").write_text(text)
-    identity = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    for words in (["init", "-q", "-b", "main"], ["add", "."], [*identity, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True)
-    head = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(head, cwd=folder, check=True, capture_output=True).stdout.decode().strip()
-
-
 def run_rap(client: httpx.Client, study: Path, commit: str) -> float:
     """One request from create to success, in seconds."""
     rap_id = uuid4().hex[:16]
-    body = {
-        "backend": "test",
-        "rap_id": rap_id,
-        "workspace": f"bench{rap_id}",
-        "repo_url": str(study),
-        "branch": "main",
-        "commit": commit,
-        "database_name": "default",
-        "requested_actions": ["run_all"],
-        "codelists_ok": True,
-        "force_run_dependencies": False,
-        "created_by": "bench",
-        "project": "bench",
-        "orgs": [],
-    }
+    body = create_body(rap_id, study, commit)
     start = time.perf_counter()
     answer = client.post("/controller/v1/rap/create/", json=body)
     if answer.status_code != httpx.codes.CREATED:
