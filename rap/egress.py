@@ -114,6 +114,10 @@ class JobProgress(Model):
     metrics: Metrics | None = None
 
 
+SILENT_AFTER_S = 90
+"""A host that has not reported for so long is given no more jobs: three reports are missing."""
+
+
 class AgentReport(Model):
     """A host's sign of life (architecture.md 2.4): every 30 s and soon after a change of stage."""
 

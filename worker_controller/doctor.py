@@ -14,6 +14,7 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from rap import ids
+from rap.egress import SILENT_AFTER_S
 from rap.errors import ConfigurationError
 from rap.findings import Finding, ok, problem, repaired, warning
 from rap.messages import Announce, RapLost, WorkspaceStart
@@ -23,7 +24,6 @@ from rap.settings import ControllerSettings
 from rap.temporal import search_attributes
 from worker_controller.backends import runs, start_backend
 from worker_controller.search_attributes import check_search_attributes
-from workflows.backend_state import SILENT_AFTER_S
 
 YOUNG_S = 60.0
 """What is younger may still be on its way, and is left alone."""

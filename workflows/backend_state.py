@@ -22,21 +22,13 @@ from rap.rows import (
     MaintenanceType,
     OrderEntry,
     OrderKind,
-    QueueEntry,
-    SlotEntry,
 )
 from rap.status import StatusCode
+from workflows.agents import Agents
 from workflows.maintenance_windows import OpenWindows
+from workflows.rows import queue_entry, slot_entry
 from workflows.scheduling import queue_order, schedule
 from workflows.waiting import Line, WaitingJobs
-
-SILENT_AFTER_S = 90
-"""An agent that has not reported for so long is given no more jobs (three missed reports)."""
-
-UNREPORTED_FOR_S = 45
-"""A granted job that no agent has reported for so long may have vanished."""
-
-FORGET_AGENT_AFTER_S = 7 * 24 * 3600
 
 KEEP_ORDERS = 50
 
@@ -61,8 +53,7 @@ class BackendState:
         self._maintenance_since = row.maintenance_since
         self._manual_since = row.manual_since
         self._checks_disabled_since = row.checks_disabled_since
-        self._last_seen = row.last_seen
-        self._agents = {agent.host: agent for agent in row.agents}
+        self._agents = Agents(row.agents, row.last_seen)
         self._running = {
             job.request.job_id: job for job in start.reservations if job.host is not None
         }
@@ -111,12 +102,7 @@ class BackendState:
 
     def doubtful_slots(self, now: float) -> list[Reservation]:
         """The slots that have been held for a while by jobs that no agent reports."""
-        reported = {job.job_id for agent in self._agents.values() for job in agent.jobs}
-        return [
-            job
-            for job_id, job in self._running.items()
-            if job_id not in reported and job.since < now - UNREPORTED_FOR_S
-        ]
+        return list(self._agents.unreported(self._running, now))
 
     def running(self) -> list[Reservation]:
         """The jobs that hold a slot."""
@@ -139,7 +125,7 @@ class BackendState:
             self._running.values(),
             self._waiting,
             limits=self.limits,
-            room=self._room(now),
+            room=self._agents.room(self._running, now),
             paused=self._paused,
             maintenance=self._maintenance is not None,
             passed_over=self._passed_over,
@@ -152,16 +138,6 @@ class BackendState:
                 self._running[grant.job_id] = granted
                 yield job.rap_id, grant
 
-    def _room(self, now: float) -> dict[str, int]:
-        """How many more jobs each living agent takes, by what it said and was given since."""
-        living = self._living(now)
-        room = {host: agent.room for host, agent in living.items()}
-        reported = {(host, job.job_id) for host, agent in living.items() for job in agent.jobs}
-        for job_id, job in self._running.items():
-            if job.host in room and (job.host, job_id) not in reported:
-                room[job.host] -= 1
-        return room
-
     def _job(self, job_id: str) -> Reservation | None:
         return self._running.get(job_id) or self._waiting.get(job_id)
 
@@ -173,9 +149,7 @@ class BackendState:
         Returns:
             The stages of its jobs, for the read model.
         """
-        # Our clock, not the agent's, tells whether an agent is silent.
-        self._agents[report.host] = report.model_copy(update={"at": now})
-        self._last_seen = now
+        self._agents.take(report, now)
         changes = []
         for progress in report.jobs:
             job = self._running.get(progress.job_id)
@@ -196,12 +170,7 @@ class BackendState:
 
     def forget_host(self, host: str) -> None:
         """Expect nothing more from a host."""
-        self._agents.pop(host, None)
-
-    def _living(self, now: float) -> dict[str, AgentReport]:
-        return {
-            host: agent for host, agent in self._agents.items() if agent.at > now - SILENT_AFTER_S
-        }
+        self._agents.forget(host)
 
     # --- orders ---
 
@@ -215,6 +184,11 @@ class BackendState:
             max_workers=_first(ordered.max_workers, self._configured.max_workers),
             max_db_workers=_first(ordered.max_db_workers, self._configured.max_db_workers),
         )
+
+    @property
+    def configured(self) -> BackendLimits:
+        """The capacity that the settings give it."""
+        return self._configured
 
     def configure(self, limits: BackendLimits) -> None:
         """Take the configured capacity; what an operator ordered stays in force."""
@@ -287,7 +261,7 @@ class BackendState:
         hold_up = HoldUp.NONE
         if self._paused:
             hold_up = HoldUp.PAUSED
-        elif not self._living(now):
+        elif not self._agents.living(now):
             hold_up = HoldUp.NO_AGENT
         return BackendRow(
             slug=self.slug,
@@ -303,12 +277,12 @@ class BackendState:
             max_workers=self.limits.max_workers,
             max_db_workers=self.limits.max_db_workers,
             hold_up=hold_up,
-            slots=tuple(_slot(job) for job in self.running()),
-            queue=tuple(_queued(job) for job in queue_order(self._running.values(), self._waiting)),
-            agents=tuple(
-                agent for agent in self._agents.values() if agent.at > now - FORGET_AGENT_AFTER_S
+            slots=tuple(slot_entry(job) for job in self._running.values()),
+            queue=tuple(
+                queue_entry(job) for job in queue_order(self._running.values(), self._waiting)
             ),
-            last_seen=self._last_seen,
+            agents=self._agents.known(now),
+            last_seen=self._agents.last_seen,
             limits_ordered=self._ordered_limits is not None,
             priorities=dict(self._waiting.priorities),
             windows=dict(self.windows.by_name),
@@ -338,7 +312,9 @@ class BackendState:
                 for (workspace, requires_db), times in self._passed_over.items()
             ),
             weights=self.weights,
-            row=self.row(self._last_seen or 0.0).model_copy(update={"slots": (), "queue": ()}),
+            row=self.row(self._agents.last_seen or 0.0).model_copy(
+                update={"slots": (), "queue": ()}
+            ),
             reservations=(*self._running.values(), *self._waiting),
             manual_maintenance=self.manual_maintenance,
             checks_disabled=self.checks_disabled,
@@ -347,22 +323,3 @@ class BackendState:
 
 def _first(ordered: float | None, configured: float) -> float:
     return configured if ordered is None else ordered
-
-
-def _slot(job: Reservation) -> SlotEntry:
-    return SlotEntry(host=job.host or "", **_common(job))
-
-
-def _queued(job: Reservation) -> QueueEntry:
-    return QueueEntry(**_common(job))
-
-
-def _common(job: Reservation) -> dict[str, object]:
-    return {
-        "job_id": job.request.job_id,
-        "rap_id": job.rap_id,
-        "workspace": job.request.workspace,
-        "requires_db": job.request.requires_db,
-        "weight": job.request.weight,
-        "since": job.since,
-    }

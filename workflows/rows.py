@@ -1,7 +1,8 @@
-"""From planned jobs to the rows of the read model. Pure."""
+"""From what workflows know to the rows of the read model. Pure."""
 
+from rap.messages import Reservation
 from rap.models import JobSpec
-from rap.rows import JobRow, RapRows
+from rap.rows import JobRow, QueueEntry, RapRows, SlotEntry
 
 
 def rap_rows(rap_id: str, jobs: tuple[JobSpec, ...]) -> RapRows:
@@ -42,3 +43,25 @@ def _trace_attributes(spec: JobSpec) -> dict[str, str]:
         values = value if isinstance(value, list | tuple) else (value,)
         attributes[f"job.analysis_scope.{key}"] = ",".join(map(str, values))
     return attributes
+
+
+def slot_entry(job: Reservation) -> SlotEntry:
+    """A job that runs, as readers of its backend know it."""
+    return SlotEntry(host=job.host or "", **_common(job))
+
+
+def queue_entry(job: Reservation) -> QueueEntry:
+    """A job that waits, as readers of its backend know it."""
+    return QueueEntry(**_common(job))
+
+
+def _common(job: Reservation) -> dict[str, object]:
+    return {
+        "job_id": job.request.job_id,
+        "rap_id": job.rap_id,
+        "workspace": job.request.workspace,
+        "requires_db": job.request.requires_db,
+        "weight": job.request.weight,
+        "since": job.since,
+        "action": job.request.action,
+    }

@@ -10,10 +10,10 @@ from rap.cli import asking, environment, orders, show
 from rap.cli.jobs import has_ended, jobs_of
 from rap.cli.orders_to_backend import Author, order, state_of
 from rap.cli.status import unknown_of
+from rap.egress import SILENT_AFTER_S
 from rap.errors import RapError
 from rap.messages import USUAL_PRIORITY, LimitsOrder, LostHost, PriorityOrder, Switch
 from rap.models import Model
-from rap.operations.board import SILENT_AFTER_S
 from rap.operations.flags import MAINTENANCE_FLAGS, FlagName, flags_of
 from rap.operations.moments import ago
 from rap.operations.reboot import QUESTION, is_yes

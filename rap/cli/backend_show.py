@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from rap.cli import environment, show
-from rap.egress import AgentReport
+from rap.egress import SILENT_AFTER_S, AgentReport
 from rap.errors import RapError
-from rap.operations.board import SILENT_AFTER_S, Glance, glance
+from rap.operations.board import Glance, glance
 from rap.operations.moments import ago, clock
 from rap.rows import BackendRow, OrderEntry
 

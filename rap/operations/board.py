@@ -3,13 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from rap.egress import SILENT_AFTER_S
 from rap.operations.estimates import Durations, likely_waits
 from rap.presentation import whole_seconds
 from rap.rows import BackendRow, MaintenanceType
 from rap.status import State
-
-SILENT_AFTER_S = 90
-"""Seconds without a report after which an agent gets no more jobs."""
 
 
 class Glance(NamedTuple):
