@@ -38,7 +38,12 @@ class CommonSettings(BaseSettings):
     loglevel: str = "INFO"
     debug_log_file: str = ""
     """A second log, with everything; a new file each day."""
-    version: str = "unknown"
+    jobrunner_version_file_path: Path = Path("/app/metadata/version.txt")
+    """Where a deployment writes down which version it is."""
+    version: str = Field(
+        default_factory=lambda given: _version_in(given.get("jobrunner_version_file_path"))
+    )
+    """Of the product, as traces and reports tell it; by default that in the file."""
 
     @field_validator("backends", "allowed_github_orgs", mode="before")
     @classmethod
@@ -67,11 +72,18 @@ class RecordsSettings(BaseSettings):
     workdir: Path = Path("workdir")
     rap_database_url: str = Field(default="", repr=False)
     """SQLAlchemy URL; empty: ``records.sqlite`` in the work directory."""
+    backups_path: Path | None = None
+    """Where snapshots of an SQLite file are kept; not set: ``backups`` in the work directory."""
 
     @property
     def url(self) -> str:
         """The URL to connect to."""
         return self.rap_database_url or f"sqlite:///{self.workdir.absolute() / 'records.sqlite'}"
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the snapshots; it need not exist."""
+        return (self.backups_path or self.workdir / "backups").absolute()
 
 
 class ControllerSettings(CommonSettings):
@@ -306,6 +318,15 @@ def load(kind: type[Settings]) -> Settings:
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {text}" if name else text)
         raise ConfigurationError("\n".join(lines)) from None
+
+
+def _version_in(path: Path | None) -> str:
+    try:
+        text = path.read_text().strip() if path is not None else ""
+    except (OSError, UnicodeDecodeError):
+        # A development system has no such file.
+        text = ""
+    return text or "unknown"
 
 
 def _names_or_none(value: object) -> object:

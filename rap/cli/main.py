@@ -17,6 +17,7 @@ from rap.cli.backend import backend_app
 from rap.cli.flags import flags_app
 from rap.cli.old_spellings import old_app
 from rap.cli.overview import overview_app
+from rap.cli.records import records_app
 from rap.errors import ConfigurationError, RapError
 
 app = typer.Typer(
@@ -28,7 +29,6 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-records_app = typer.Typer(help="Look after the read model.", no_args_is_help=True)
 app.add_typer(records_app, name="records")
 app.add_typer(agent_app, name="agent")
 app.add_typer(backend_app, name="backend")
@@ -260,14 +260,6 @@ def cancel(
     from rap.cli import cancel as story
 
     raise typer.Exit(story.command(rap_id, actions or [], data=data, as_json=as_json))
-
-
-@records_app.command(epilog="Example: RAP_DATABASE_URL=postgresql://rap@db/rap rap records upgrade")
-def upgrade(data: Data = None) -> None:
-    """Make or change the tables of the read model so that they fit this version; repeatable."""
-    from rap.cli import records as story
-
-    raise typer.Exit(story.upgrade(data=data))
 
 
 def run_app(arguments: list[str]) -> int:

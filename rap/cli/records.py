@@ -1,23 +1,26 @@
-"""``rap records``: looking after the read model."""
+"""``rap records …``: looking after the read model."""
 
-from pathlib import Path
+import typer
 
-from rap.cli import environment, show
-from rap.records import migrations
+from rap.cli.backend_options import Data, Json
+
+records_app = typer.Typer(help="Look after the read model.", no_args_is_help=True)
 
 
-def upgrade(*, data: Path | None) -> int:
-    """Carry out ``rap records upgrade``; its exit code."""
-    environment.enter(data)
-    url = environment.records_url()
-    # The password is for the database alone.
-    name = url.render_as_string(hide_password=True)
-    full = url.render_as_string(hide_password=False)
-    out = show.console()
-    if migrations.is_current(full):
-        show.say(out, f"The tables of the read model at {name} are up to date.")
-        return 0
-    with show.patience(out, "Changing the tables …"):
-        migrations.upgrade(full)
-    show.say(out, f"Brought the tables of the read model at {name} up to date.")
-    return 0
+@records_app.command(epilog="Example: RAP_DATABASE_URL=postgresql://rap@db/rap rap records upgrade")
+def upgrade(*, data: Data = None, as_json: Json = False) -> None:
+    """Make or change the tables of the read model so that they fit this version; repeatable."""
+    from rap.cli import read_model as story
+
+    raise typer.Exit(story.upgrade(data=data, as_json=as_json))
+
+
+@records_app.command(epilog="Example: BACKUPS_PATH=/srv/backups rap records snapshot")
+def snapshot(*, data: Data = None, as_json: Json = False) -> None:
+    """Copy the SQLite file of the read model into BACKUPS_PATH, in place of earlier copies.
+
+    Others may write meanwhile. For a read model in PostgreSQL use pg_dump.
+    """
+    from rap.cli import read_model as story
+
+    raise typer.Exit(story.snapshot(data=data, as_json=as_json))

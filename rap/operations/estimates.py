@@ -77,7 +77,8 @@ def likely_waits(
             if slot.requires_db is requires_db:
                 pool.take(slot.weight, _end(slot, actions, past, now))
         for entry in row.queue:
-            if entry.requires_db is requires_db:
+            # One that never fits holds nobody up.
+            if entry.requires_db is requires_db and entry.weight <= limit:
                 start = pool.room_for(entry.weight)
                 waits[entry.job_id] = None if isinf(start) else start
                 pool.take(entry.weight, start + _length(entry, actions, past))
@@ -117,8 +118,6 @@ class _Pool:
 
     def room_for(self, weight: float) -> float:
         """Seconds until so much is free; infinite if that is not known."""
-        if weight > self._limit:
-            return inf
         while self._ends and self._used + weight > self._limit:
             end, freed = heapq.heappop(self._ends)
             self._now = max(self._now, end)
