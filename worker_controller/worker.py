@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.common import WorkerDeploymentVersion
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker, WorkerDeploymentConfig
 
 from activities.controller.check_schedules import CheckSchedules
 from activities.controller.images import ImageActivities
@@ -75,15 +76,20 @@ def controller_activities(
     ]
 
 
-def make_worker(client: Client, activities: Sequence[Callable[..., Any]]) -> Worker:
+def make_worker(
+    client: Client, activities: Sequence[Callable[..., Any]], *, version: str
+) -> Worker:
     """A worker for the controller's queue.
 
     The workflow sandbox is off, since it doubles the work per job; the tests run with it, and
     replay tests guard determinism.
     """
+    # Left out, the SDK would make one up from all code that is loaded, which takes it a second.
+    build = WorkerDeploymentVersion(IDENTITY, version)
     return Worker(
         client,
         task_queue=ids.CONTROLLER_QUEUE,
+        deployment_config=WorkerDeploymentConfig(version=build, use_worker_versioning=False),
         workflows=WORKFLOWS,
         activities=activities,
         workflow_runner=UnsandboxedWorkflowRunner(),
@@ -97,7 +103,8 @@ async def serve(
 ) -> None:
     """Work until told to stop, then finish what is at hand."""
     await check_search_attributes(client)
-    worker = make_worker(client, controller_activities(settings, client, records))
+    activities = controller_activities(settings, client, records)
+    worker = make_worker(client, activities, version=settings.version)
     async with worker:
         # Before the backends: each pauses those of its checks that are not to run now.
         await ensure_schedules(client, settings)
