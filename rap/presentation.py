@@ -21,6 +21,10 @@ from rap.status import FINAL_CODES, WAITING_HEAVY, State, StatusCode
 OUT_OF_CONTACT_AFTER = 180
 """Seconds without a report after which a running job's message says so: six missed reports."""
 
+WRITTEN_WITHIN = 10
+"""Seconds from what happens to a job until its record says so: what is shown of an unfinished job
+must not be later than what is shown of it once it has ended."""
+
 _AFTER_A_RESET = frozenset({StatusCode.WAITING_ON_REBOOT, StatusCode.WAITING_DB_MAINTENANCE})
 _QUEUED = frozenset({StatusCode.WAITING_ON_WORKERS, StatusCode.WAITING_ON_DB_WORKERS})
 # The sentence itself says "executing", and of a job just handed over no more is known.
@@ -92,7 +96,7 @@ def present(
     if code not in FINAL_CODES:
         code, message = shown_status(job, backend, now, awaited)
         if backend:
-            updated_at = max(updated_at, int(backend.row.updated_at))
+            updated_at = max(updated_at, int(backend.row.updated_at - WRITTEN_WITHIN))
     return {
         "identifier": job.id,
         "rap_id": job.rap_id,

@@ -13,12 +13,12 @@ import pytest
 from rap.cli import agent_place
 from rap.cli.agent_jobs import duration
 from rap.cli.main import run_app
+from rap.findings import Finding, Level
 from rap.settings import AgentSettings
 from worker_agent.engine.facts import UsageReading
 from worker_agent.engine.observing import EngineState
 from worker_agent.operations import check_engine, check_services, check_storage
 from worker_agent.operations.choosing import matching
-from rap.findings import Finding, Level
 from worker_agent.operations.jobs import cpu_percent
 from worker_agent.operations.logs import last_lines
 from worker_agent.operations.place import Place
