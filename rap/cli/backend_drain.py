@@ -54,8 +54,8 @@ def _wait(desk: Desk, records: Records, row: BackendRow, within_s: float | None)
     with _Progress(desk.out) as progress:
         while True:
             (board,) = look(records, [desk.backend], time.time(), past)
-            progress.show(board.running)
-            if not board.running or not board.glance.paused:
+            left = len(board.running)
+            if not left or not board.glance.paused:
                 # The read model may lag behind: the last word is the backend's own.
                 row = desk.state()
                 if not row.paused:
@@ -64,10 +64,12 @@ def _wait(desk: Desk, records: Records, row: BackendRow, within_s: float | None)
                     )
                 if not row.slots:
                     return row
+                left = len(row.slots)
+            if board.running:
+                progress.show(board.running)
             if deadline is not None and time.monotonic() > deadline:
                 raise RapError(
-                    f"{len(board.running)} job(s) still run after {roughly(within_s or 0)}. "
-                    + _stays_paused(desk.backend)
+                    f"{left} job(s) still run after {within_s:g} s. {_stays_paused(desk.backend)}"
                 )
             time.sleep(_LOOK_EVERY_S)
 
