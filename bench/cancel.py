@@ -151,8 +151,8 @@ def cancelled(client: Client, engine: docker.DockerClient, study: Path, commit: 
     return times
 
 
-def killed(engine: docker.DockerClient, folder: Path) -> Times:
-    """The same container, ended by Docker's API alone."""
+def start_bare(engine: docker.DockerClient, folder: Path) -> str:
+    """Start the same container by Docker's API alone; its name."""
     definition = JobDefinition(
         id=f"bare{uuid4().hex[:12]}",
         rap_id="bare",
@@ -173,6 +173,12 @@ def killed(engine: docker.DockerClient, folder: Path) -> Times:
     name = ids.container_name(definition.id)
     engine.api.create_container_from_config(config, name)
     engine.api.start(name)
+    return name
+
+
+def killed(engine: docker.DockerClient, folder: Path) -> Times:
+    """The same container, ended by Docker's API alone."""
+    name = start_bare(engine, folder)
     ends = Ends(name)
     start = time.perf_counter()
     engine.api.kill(name)

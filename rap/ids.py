@@ -52,6 +52,11 @@ def job_workflow_id(job: str) -> str:
     return f"job/{job}"
 
 
+def clean_up_workflow_id(task: str) -> str:
+    """The workflow that waits for a lost host, to have it clear away an attempt at a job."""
+    return f"clean-up/{task}"
+
+
 def backend_workflow_id(backend: str) -> str:
     """The workflow that owns the worker slots of a backend."""
     return f"backend/{backend}"
