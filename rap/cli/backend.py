@@ -20,10 +20,12 @@ from rap.cli.backend_options import (
     Why,
     Yes,
 )
+from rap.cli.window_commands import window_app
 
 backend_app = typer.Typer(
     help="Operate a backend: capacity, pause, database maintenance, reboot.", no_args_is_help=True
 )
+backend_app.add_typer(window_app, name="window")
 
 
 class OnOff(StrEnum):

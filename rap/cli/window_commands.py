@@ -1,11 +1,10 @@
 """The options of ``rap backend window``."""
 
-import getpass
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rap.cli.backend_options import Backend, By, Data, Json, Why
 from rap.rows import WindowKind
 
 window_app = typer.Typer(
@@ -14,12 +13,7 @@ window_app = typer.Typer(
     no_args_is_help=True,
 )
 
-Backend = Annotated[str, typer.Argument(metavar="BACKEND", help="Its slug, such as tpp.")]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the window, such as patching.")]
-Data = Annotated[
-    Path | None,
-    typer.Option("--data", metavar="DIR", help="Folder of `rap dev`.", show_default=False),
-]
 
 
 @window_app.command(
@@ -40,8 +34,8 @@ def add(
         ),
     ] = WindowKind.PAUSE,
     time_zone: Annotated[str, typer.Option(help="Of the cron line.")] = "UTC",
-    by: Annotated[str, typer.Option(help="Who orders it. Default: you.", show_default=False)] = "",
-    why: Annotated[str, typer.Option(help="What others should know.")] = "",
+    by: By = None,
+    why: Why = "",
     data: Data = None,
 ) -> None:
     """Schedule a window.
@@ -59,7 +53,7 @@ def add(
             duration=duration,
             kind=kind,
             time_zone=time_zone,
-            by=by or getpass.getuser(),
+            by=by,
             why=why,
             data=data,
         )
@@ -71,7 +65,7 @@ def list_windows(
     *,
     backend: Backend,
     data: Data = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Show the windows of a backend and when they open next."""
     from rap.cli import windows

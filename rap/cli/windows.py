@@ -10,6 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from rap.cli import environment, orders, show
+from rap.cli.orders_to_backend import Author
 from rap.errors import ConfigurationError, Unavailable
 from rap.messages import Window
 from rap.rows import WindowKind
@@ -27,7 +28,7 @@ def add(
     duration: str,
     kind: WindowKind,
     time_zone: str,
-    by: str,
+    by: str | None,
     why: str,
     data: Path | None,
 ) -> int:
@@ -37,8 +38,11 @@ def add(
         seconds = windows.parse_length(duration)
     except ValueError as error:
         raise ConfigurationError(f"--duration: {error}") from None
+    author = Author.of(by, why)
     plan = WindowPlan(
-        window=Window(backend=slug, name=name, kind=kind, seconds=seconds, by=by, why=why),
+        window=Window(
+            backend=slug, name=name, kind=kind, seconds=seconds, by=author.by, why=author.why
+        ),
         cron=cron,
         time_zone=time_zone,
     )

@@ -1,10 +1,16 @@
 """Maintenance windows: opened and closed by Temporal's schedules."""
 
 import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from infra.temporal.dev_server import DevServer
 from rap import ids
 from rap.errors import RapError
 from rap.messages import Switch, Window
@@ -87,3 +93,49 @@ async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(system
     assert (row.paused, row.windows) == (True, {})
     with pytest.raises(RapError, match="has no window patching"):
         await windows.remove(system.client, system.slug, "patching")
+
+
+async def test_the_commands_make_show_and_remove_a_window(
+    system: RapSystem, temporal_server: DevServer, tmp_path: Path
+):
+    await system.start_backend()
+    env = {
+        **os.environ,
+        "TEMPORAL_ADDRESS": temporal_server.address,
+        "BACKENDS": system.slug,
+        "SUDO_USER": "ada",
+    }
+
+    async def rap(*words: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "rap",
+            *("backend", "window", *words),
+            cwd=tmp_path,
+            env=env,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode()
+
+    add = ("add", system.slug, "patching", "--cron", NEVER, "--kind", "reboot")
+    code, _, err = await rap(*add, "--duration", "soon")
+    assert (code, "such as 90m, 4h or 1d12h" in err) == (2, True)
+    code, out, err = await rap(*add, "--duration", "90m", "--why", "kernel")
+    assert (code, err) == (0, "")
+    assert f"Window patching of {system.slug}: reboot, 90m long, first 20" in out
+    code, _, err = await rap(*add, "--duration", "90m")
+    assert (code, "has a window patching already; remove it first" in err) == (1, True)
+
+    async def is_listed() -> bool:
+        return bool(await windows.planned(system.client, system.slug))
+
+    await eventually(is_listed)
+    code, out, _ = await rap("list", system.slug, "--json")
+    (listed,) = json.loads(out)["windows"]
+    assert listed["window"]["by"] == "ada"
+    assert (listed["cron"], listed["window"]["seconds"]) == (NEVER, 5400.0)
+    code, out, _ = await rap("remove", system.slug, "patching")
+    assert (code, "is removed" in out) == (0, True)
+    code, _, err = await rap("remove", system.slug, "patching")
+    assert (code, "has no window patching" in err) == (1, True)
