@@ -129,6 +129,8 @@ class RapStart(Model):
     job_env: dict[str, str] = Field(default_factory=dict)
     awaited: dict[str, State] = Field(default_factory=dict)
     """Last known state of the awaited jobs of other RAPs."""
+    tells_status: bool = False
+    """Whether its end is told in the search attribute ``StatusCode``; not if it started before."""
 
 
 class CancelOrder(Model):
@@ -163,6 +165,8 @@ class SlotRequest(Model):
     position: int = 0
     """Place in its RAP: the tie-break among jobs of one second."""
     attempt: int
+    action: str = ""
+    """Only for the Web UI; empty in requests of earlier versions."""
 
 
 class SlotHold(Model):
@@ -240,6 +244,9 @@ class JobAttempt(Model):
     definition: JobDefinition
     attempt: int
     host: str
+    faults: int | None = None
+    """Attempts before this one that failed for a transient fault; ``None`` for an attempt of an
+    earlier version, whose end is not told in the search attribute ``StatusCode``."""
 
 
 class AttemptResult(Model):

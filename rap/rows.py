@@ -131,6 +131,7 @@ class QueueEntry(Model):
     requires_db: bool
     weight: float = 1.0
     since: float
+    action: str = ""
 
 
 class SlotEntry(Model):
@@ -143,6 +144,7 @@ class SlotEntry(Model):
     weight: float = 1.0
     host: str
     since: float
+    action: str = ""
 
 
 class OrderKind(StrEnum):
@@ -219,6 +221,8 @@ class BackendRow(Model):
     """RAP to its priority, where an operator set one."""
     windows: dict[str, WindowKind] = Field(default_factory=dict)
     """The maintenance windows that are open, by name."""
+    held_by_window: tuple[WindowKind, ...] = ()
+    """What is switched on because of a window, and is to be switched off with the last of them."""
     orders: tuple[OrderEntry, ...] = ()
     """The latest orders, oldest first."""
     updated_at: float

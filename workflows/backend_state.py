@@ -286,6 +286,7 @@ class BackendState:
             limits_ordered=self._ordered_limits is not None,
             priorities=dict(self._waiting.priorities),
             windows=dict(self.windows.by_name),
+            held_by_window=self.windows.held,
             orders=self._orders,
             updated_at=now,
         )
