@@ -4,9 +4,10 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,23 +17,36 @@ from temporalio import activity
 from temporalio.client import Client
 
 from activities import contracts
+from activities.controller.project import ProjectActivities
 from infra.temporal.dev_server import DevServer
 from rap import ids
 from rap.cli import orders_to_backend
 from rap.cli.orders_to_backend import order, state_of
 from rap.egress import JobOutcome
 from rap.errors import Unavailable
+from rap.git import GitCache
 from rap.messages import DatabaseMode, Switch
 from rap.models import JobDefinition
 from rap.presentation import microseconds as iso
 from rap.records import Records
 from rap.rows import MaintenanceType, OrderKind
+from rap.settings import ControllerSettings
 from rap.status import StatusCode
+from tests.support.git_server import StudyRepo, serve_git
 from tests.support.rap_system import PATIENCE_S, RapSystem, StubHost, action
 
 pytestmark = pytest.mark.workflows
 
 SUCCEEDED = StatusCode.SUCCEEDED
+BAD = "f" * 40
+PROJECT = """\
+version: '4.0'
+actions:
+  data:
+    run: ehrql:v1 generate-dataset d.py --output d.csv
+    outputs: {highly_sensitive: {o: d.csv}}
+  table: {run: python:v2 t.py, needs: [data], outputs: {moderately_sensitive: {o: t.csv}}}
+"""
 EXECUTING = StatusCode.INITIATED
 
 
@@ -462,3 +476,58 @@ async def test_a_lost_host_is_given_up_only_after_a_yes(system: RapSystem, rap: 
         assert latest(await system.backend()) == (OrderKind.HOST_LOST, "h1", "ada", "dead disk")
         await system.report(host)
         await host.has_started("a", times=2)
+
+
+# --- rap run, in the place of add_job ---
+
+
+@pytest.fixture
+def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Stands in for GitHub's proxy: host and port; it has one repository, opensafely/study."""
+    certificate = tmp_path / "server.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(certificate), "-out", f"{certificate}.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    certificate.write_bytes(certificate.read_bytes() + Path(f"{certificate}.crt").read_bytes())
+    monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
+    StudyRepo(tmp_path / "served" / "opensafely" / "study").commit({"project.yaml": PROJECT})
+    with serve_git(tmp_path / "served", certificate) as server:
+        yield server.url.removeprefix("https://")
+
+
+@pytest.mark.spec("controller:182")
+async def test_a_local_repository_is_run_by_its_project_file_and_a_bad_commit_refused(
+    system: RapSystem, rap: Operator, tmp_path: Path, github: str
+):
+    settings = ControllerSettings(
+        backends=(system.slug,),
+        workdir=tmp_path / "controller",
+        allow_local_git_repos=True,
+        docker_registry_api="none",
+        github_proxy_domain=github,
+    )
+    git = GitCache(tmp_path / "repos", proxy_domain=github, token="", user="x")
+    system.projects.real = ProjectActivities(settings, git)
+    StudyRepo(tmp_path / "study").commit({"project.yaml": PROJECT})
+    await system.start_backend()
+    at = ("--backend", system.slug)
+    try:
+        async with system.host() as host:
+            done = await rap.run("run", "study", "table", *at, "--workspace", "mine", "--json")
+            assert done.document["count"] == 2
+            jobs = {job["action"]: job for job in done.document["jobs"]}
+            assert {job["status"] for job in jobs.values()} == {"succeeded"}
+            assert (jobs["data"]["requires_db"], jobs["table"]["requires_db"]) == (True, False)
+            assert {one.workspace for one in host.started} == {"mine"}
+        url = "https://github.com/opensafely/study"
+        bad = await rap.run("run", url, "table", *at, "--commit", BAD)
+        assert (bad.code, bad.out) == (1, "")
+        assert bad.err == f"Could not find commit on branch 'main': {BAD}\n"
+    finally:
+        system.projects.real = None
