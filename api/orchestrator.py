@@ -34,6 +34,7 @@ from rap.messages import (
 )
 from rap.models import CreateRequest
 from rap.temporal import search_attributes
+from workflows.describe import workspace_texts
 
 log = structlog.get_logger()
 
@@ -144,6 +145,7 @@ class TemporalOrchestrator:
         update_id: str | None = None,
     ) -> Any:  # noqa: ANN401 - of type ``result``
         workflow_id = ids.workspace_workflow_id(backend, workspace)
+        texts = workspace_texts(backend, workspace)
         start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             WORKFLOW,
             WorkspaceStart(backend=backend, workspace=workspace),
@@ -151,7 +153,8 @@ class TemporalOrchestrator:
             task_queue=ids.CONTROLLER_QUEUE,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             search_attributes=search_attributes(backend=backend, workspace=workspace),
-            static_summary=f"Workspace {workspace} on {backend}"[:200],
+            static_summary=texts.summary,
+            static_details=texts.details,
         )
         async with self._asking(update, workflow_id) as client:
             try:

@@ -6,6 +6,7 @@ process of the product read the same ones.
 """
 
 import asyncio
+import json
 from collections.abc import Callable
 
 from temporalio.client import Client
@@ -43,8 +44,18 @@ SEARCH_ATTRIBUTES: dict[str, str] = {
 DEFAULT_ADDRESS = "127.0.0.1:7233"
 
 
+LONGEST_VALUE = 255
+"""Characters of a search attribute that PostgreSQL's visibility store takes."""
+
+MOST_BYTES = 2000
+"""Of a search attribute as JSON in plain ASCII; Temporal fails a workflow that sets more."""
+
+
 def search_attributes(**values: str | bool) -> TypedSearchAttributes:
-    """Typed search attributes from names in snake case; empty texts are left out."""
+    """Typed search attributes from names in snake case; empty texts are left out.
+
+    What a request or a project file made too long is cut, since it must not stop a workflow.
+    """
     keys: dict[str, SearchAttributeKey[str]] = {
         "rap_id": RAP_ID,
         "job_id": JOB_ID,
@@ -60,8 +71,15 @@ def search_attributes(**values: str | bool) -> TypedSearchAttributes:
         if isinstance(value, bool):
             pairs.append(SearchAttributePair(REQUIRES_DB, value))
         elif value:
-            pairs.append(SearchAttributePair(keys[name], value))
+            pairs.append(SearchAttributePair(keys[name], _fit(value)))
     return TypedSearchAttributes(pairs)
+
+
+def _fit(value: str) -> str:
+    value = value[:LONGEST_VALUE]
+    while len(json.dumps(value)) > MOST_BYTES:
+        value = value[:-1]
+    return value
 
 
 def address() -> str:

@@ -15,6 +15,7 @@ from rap.rows import BackendRow, MaintenanceType
 from rap.settings import ControllerSettings
 from rap.temporal import search_attributes
 from workflows.backend import BackendWorkflow
+from workflows.describe_backend import backend_texts
 
 log = structlog.get_logger()
 
@@ -56,6 +57,7 @@ async def runs(client: Client, workflow_id: str) -> bool:
 async def start_backend(client: Client, slug: str, limits: BackendLimits, records: Records) -> None:
     """Start the workflow of a backend unless it runs, and tell it its configured limits."""
     known = await asyncio.to_thread(records.backends, [slug])
+    texts = backend_texts(slug)
     await client.start_workflow(
         BackendWorkflow.run,
         start_after(known.get(slug), slug=slug, limits=limits),
@@ -65,7 +67,8 @@ async def start_backend(client: Client, slug: str, limits: BackendLimits, record
         start_signal="configure",
         start_signal_args=[limits],
         search_attributes=search_attributes(backend=slug),
-        static_summary=f"Backend {slug}: slots, queue, switches, agents",
+        static_summary=texts.summary,
+        static_details=texts.details,
     )
 
 

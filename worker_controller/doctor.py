@@ -24,6 +24,7 @@ from rap.settings import ControllerSettings
 from rap.temporal import search_attributes
 from worker_controller.backends import runs, start_backend
 from worker_controller.search_attributes import check_search_attributes
+from workflows.describe import workspace_texts
 
 YOUNG_S = 60.0
 """What is younger may still be on its way, and is left alone."""
@@ -102,6 +103,7 @@ class Doctor:
                 continue
 
             async def start(backend: str = backend, workspace: str = workspace) -> None:
+                texts = workspace_texts(backend, workspace)
                 await self._client.start_workflow(
                     "WorkspaceWorkflow",
                     WorkspaceStart(backend=backend, workspace=workspace, recovering=True),
@@ -109,6 +111,8 @@ class Doctor:
                     task_queue=ids.CONTROLLER_QUEUE,
                     id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                     search_attributes=search_attributes(backend=backend, workspace=workspace),
+                    static_summary=texts.summary,
+                    static_details=texts.details,
                 )
 
             found.append(

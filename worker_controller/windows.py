@@ -22,6 +22,7 @@ from rap.errors import RapError
 from rap.messages import Window
 from rap.models import Model
 from rap.temporal import search_attributes
+from workflows.describe import window_texts
 from workflows.window import MaintenanceWindowWorkflow
 
 CATCH_UP = timedelta(minutes=10)
@@ -88,15 +89,16 @@ async def add(client: Client, plan: WindowPlan) -> None:
     check(plan)
     window = plan.window
     schedule_id = ids.window_id(window.backend, window.name)
+    texts = window_texts(window)
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
             MaintenanceWindowWorkflow.run,
             window,
             id=schedule_id,
             task_queue=ids.CONTROLLER_QUEUE,
-            typed_search_attributes=search_attributes(backend=window.backend),
-            static_summary=f"Window {window.name} of {window.backend}: {window.kind}",
-            static_details=f"Made by {window.by or 'unknown'}. {window.why}",
+            typed_search_attributes=search_attributes(backend=window.backend, requester=window.by),
+            static_summary=texts.summary,
+            static_details=texts.details,
         ),
         spec=ScheduleSpec(cron_expressions=[plan.cron], time_zone_name=plan.time_zone),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),

@@ -41,7 +41,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.backend_state import BackendState
     from workflows.calls import on_records, tell
     from workflows.check_switches import CheckSwitchboard
-    from workflows.describe import backend_details
+    from workflows.describe_backend import backend_details
     from workflows.outbox import Outbox, settle
     from workflows.watch import Watch
 
@@ -292,11 +292,19 @@ class BackendWorkflow:
             self._dirty = False
             changes, self._unrecorded = tuple(self._unrecorded.values()), {}
             row = self._state.next_row(_now())
-            workflow.set_current_details(backend_details(row))
+            workflow.set_current_details(
+                backend_details(
+                    row,
+                    configured=self._state.configured,
+                    namespace=workflow.info().namespace,
+                )
+            )
             self._writing = True
             await on_records(RECORD_BACKEND, BackendUpdate(row=row, changes=changes))
             self._writing = False
-            await workflow.sleep(max(WRITE_PAUSE_S, len(row.queue) / WAITING_PER_SECOND))
+            await workflow.sleep(
+                max(WRITE_PAUSE_S, len(row.queue) / WAITING_PER_SECOND), summary="before next write"
+            )
 
     def _may_continue_as_new(self) -> bool:
         info = workflow.info()

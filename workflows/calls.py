@@ -15,6 +15,8 @@ from rap.egress import JobOutcome
 from rap.messages import JobAttempt, WorkspaceStart
 from rap.models import Model
 from rap.temporal import search_attributes
+from workflows.describe import workspace_texts
+from workflows.markdown import summary as named
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
@@ -53,7 +55,7 @@ async def on_controller(
         retry_policy=RetryPolicy(
             initial_interval=timedelta(milliseconds=200), maximum_attempts=attempts
         ),
-        summary=summary,
+        summary=named(summary),
     )
     return result
 
@@ -71,6 +73,7 @@ async def on_records(contract: Contract[Argument, Result], argument: Argument) -
         retry_policy=_BACKOFF,
         # Longer waits between attempts go through a timer, so that no workflow task is held up.
         local_retry_threshold=timedelta(seconds=5),
+        summary=contract.name.replace("_", " "),
     )
     return result
 
@@ -154,13 +157,16 @@ async def tell(
             if tried == attempts:
                 workflow.logger.warning("Gave up telling %s: %s", workflow_id, signal)
                 return False
-            await workflow.sleep(min(2.0**tried, 60.0))
+            await workflow.sleep(
+                min(2.0**tried, 60.0), summary=named(f"tell {workflow_id} again: {signal}")
+            )
         else:
             return True
 
 
 async def start_workspace_again(backend: str, workspace: str) -> None:
     """Start the workflow of a workspace that somebody terminated; it recovers what it knew."""
+    texts = workspace_texts(backend, workspace)
     try:
         await workflow.start_child_workflow(
             "WorkspaceWorkflow",
@@ -168,7 +174,8 @@ async def start_workspace_again(backend: str, workspace: str) -> None:
             id=ids.workspace_workflow_id(backend, workspace),
             parent_close_policy=ParentClosePolicy.ABANDON,
             search_attributes=search_attributes(backend=backend, workspace=workspace),
-            static_summary=f"Workspace {workspace} on {backend}",
+            static_summary=texts.summary,
+            static_details=texts.details,
         )
     except WorkflowAlreadyStartedError:
         # A request came first, and it recovers as well.
@@ -190,5 +197,5 @@ def start_run_job(attempt: JobAttempt) -> ActivityHandle[JobOutcome]:
         heartbeat_timeout=timedelta(seconds=60),
         retry_policy=_BACKOFF,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-        summary=f"{attempt.definition.action} on {attempt.host}",
+        summary=named(f"{attempt.definition.action} on {attempt.host}"),
     )

@@ -60,7 +60,7 @@ class CheckSwitchboard:
             except ActivityError:
                 workflow.logger.warning("The schedules of the database checks cannot be changed")
                 self.is_at_it = False
-                await workflow.sleep(TRY_AGAIN)
+                await workflow.sleep(TRY_AGAIN, summary="before the schedules are tried again")
             else:
                 self._done, self.is_at_it = wanted, False
 

@@ -23,6 +23,7 @@ with workflow.unsafe.imports_passed_through():
     from rap.messages import DatabaseCheck, DatabaseMode, DatabaseStatusOrder, DataCheckOrder
     from rap.models import ImageRequest
     from workflows.calls import AGENT_WAIT, on_backend, on_controller, tell
+    from workflows.describe import check_details
     from workflows.images import LIMIT as REGISTRY_LIMIT
 
 
@@ -37,6 +38,7 @@ class DatabaseStatusWorkflow:
         Raises:
             ApplicationError: it came to nothing; the text says why.
         """
+        _show(check)
         order = DatabaseStatusOrder(
             image=check.image, image_sha=await _digest(check), database_name=check.database_name
         )
@@ -46,6 +48,7 @@ class DatabaseStatusWorkflow:
             _fail_without_answer(check, error)
         if answer.status is None:
             _fail(answer.fault)
+        _show(check, answer.status.value)
         mode = DatabaseMode(maintenance=answer.status is DatabaseStatus.MAINTENANCE)
         backend = ids.backend_workflow_id(check.backend)
         if not await tell(backend, "database_mode", mode, attempts=5):
@@ -68,6 +71,7 @@ class DatabaseDataCheckWorkflow:
         Raises:
             ApplicationError: it came to nothing; the text says why.
         """
+        _show(check)
         order = DataCheckOrder(
             image=check.image,
             image_sha=await _digest(check),
@@ -79,7 +83,13 @@ class DatabaseDataCheckWorkflow:
             _fail_without_answer(check, error)
         if answer.status is None:
             _fail(answer.fault)
+        _show(check, answer.status.value)
         return answer
+
+
+def _show(check: DatabaseCheck, answer: str | None = None) -> None:
+    namespace = workflow.info().namespace
+    workflow.set_current_details(check_details(check, namespace=namespace, answer=answer))
 
 
 async def _digest(check: DatabaseCheck) -> str | None:

@@ -16,7 +16,10 @@ with workflow.unsafe.imports_passed_through():
         StopReason,
         TerminateOrder,
     )
+    from rap.temporal import STATUS_CODE
     from workflows.calls import on_host, start_run_job
+    from workflows.describe import ended_details, running_details
+    from workflows.results import conclude
 
 
 @workflow.defn(name="JobWorkflow")
@@ -35,6 +38,12 @@ class JobWorkflow:
     @workflow.run
     async def run(self, attempt: JobAttempt) -> AttemptResult:
         """Run the attempt."""
+        workflow.set_current_details(running_details(attempt))
+        result = await self._run(attempt)
+        self._tell_end(result)
+        return result
+
+    async def _run(self, attempt: JobAttempt) -> AttemptResult:
         running = start_run_job(attempt)
         try:
             await workflow.wait_condition(lambda: running.done() or self._stop is not None)
@@ -57,6 +66,18 @@ class JobWorkflow:
     def attempt(self) -> JobAttempt:
         """Show what is being run, and where."""
         return self._attempt
+
+    def _tell_end(self, result: AttemptResult) -> None:
+        """Show operators what the RAP will make of the attempt."""
+        attempt = self._attempt
+        end = conclude(
+            result,
+            requires_db=attempt.definition.allow_database_access,
+            faults=attempt.faults or 0,
+        )
+        workflow.set_current_details(ended_details(attempt, result, end))
+        if attempt.faults is not None:
+            workflow.upsert_search_attributes([STATUS_CODE.value_set(end.code.value)])
 
     async def _wind_down(self, running: workflow.ActivityHandle[JobOutcome]) -> JobOutcome | None:
         """End the container now, wait for the activity, and make sure that nothing is left."""

@@ -3,12 +3,15 @@
 import asyncio
 from dataclasses import dataclass, field
 
+from temporalio import workflow
 from temporalio.workflow import ChildWorkflowHandle
 
 from rap.messages import AttemptResult, CancelOrder, SlotGrant
 from rap.models import JobSpec
 from rap.status import WAITING_HEAVY, StatusCode
+from workflows.describe import JobLine
 from workflows.job import JobWorkflow
+from workflows.markdown import summary as named
 
 
 @dataclass(eq=False)
@@ -19,6 +22,7 @@ class Progress:
     """Place in the RAP, dependencies first."""
     spec: JobSpec
     code: StatusCode = StatusCode.CREATED
+    message: str = StatusCode.CREATED.message
     attempt: int = 1
     faults: int = 0
     """Attempts that failed for a reason that may pass."""
@@ -28,6 +32,8 @@ class Progress:
     is_queued: bool = False
     """Whether the job has asked for a slot and not got it yet."""
     holds_slot: bool = False
+    host: str = ""
+    """Where the last attempt was started; empty if none was."""
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     """Set whenever something happened that the job's task may be waiting for."""
 
@@ -41,11 +47,34 @@ class Progress:
         self.attempt += 1
         self.faults += after_fault
 
-    async def wait(self, *, seconds: float | None = None) -> None:
-        """Wait until something happens to the job, or for some time."""
+    @property
+    def line(self) -> JobLine:
+        """The job as the table of its RAP shows it."""
+        return JobLine(
+            job_id=self.spec.id,
+            action=self.spec.action,
+            code=self.code,
+            message=self.message,
+            attempt=self.attempt,
+            host=self.host,
+            has_page=bool(self.host),
+        )
+
+    async def wait(self, *, seconds: float | None = None, summary: str = "") -> None:
+        """Wait until something happens to the job, or for some time.
+
+        Args:
+            seconds: at most so long.
+            summary: what the Web UI shows for the timer.
+        """
         self.wake.clear()
         try:
-            await asyncio.wait_for(self.wake.wait(), seconds)
+            if seconds is not None and workflow.patched("named-pauses"):
+                await workflow.wait_condition(
+                    self.wake.is_set, timeout=seconds, timeout_summary=named(summary)
+                )
+            else:
+                await asyncio.wait_for(self.wake.wait(), seconds)
         except TimeoutError:
             return
 

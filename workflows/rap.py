@@ -39,12 +39,13 @@ with workflow.unsafe.imports_passed_through():
     from rap.models import ImageAnswer
     from rap.rows import JobChange
     from rap.status import State, StatusCode
-    from rap.temporal import search_attributes
+    from rap.temporal import STATUS_CODE, search_attributes
     from workflows.calls import on_host
     from workflows.definition import image_of, job_definition
-    from workflows.describe import job_details, rap_details
+    from workflows.describe import job_texts, rap_code, rap_details
     from workflows.images import ImageQuestions
     from workflows.job import JobWorkflow
+    from workflows.markdown import cut
     from workflows.outbox import settle
     from workflows.progress import Progress
     from workflows.rap_messages import RapMessages
@@ -81,7 +82,7 @@ class RapWorkflow:
             start,
             is_over=lambda job_id: self._jobs[job_id].is_over,
             is_done=lambda: all(job.is_over for job in self._jobs.values()),
-            describe=lambda: rap_details(start, self.status()),
+            describe=self._describe,
         )
 
     @workflow.run
@@ -103,6 +104,9 @@ class RapWorkflow:
             ),
             deliveries,
         )
+        if self._start.tells_status:
+            code = rap_code(job.code for job in self._jobs.values())
+            workflow.upsert_search_attributes([STATUS_CODE.value_set(code.value)])
         for task in deliveries:
             task.cancel()
 
@@ -191,7 +195,9 @@ class RapWorkflow:
                 job.start_over(after_fault=result.stopped is None)
             self._conclude(job, conclusion, result=result)
             if conclusion.pause_s:
-                await job.wait(seconds=conclusion.pause_s)
+                await job.wait(
+                    seconds=conclusion.pause_s, summary=f"{job.spec.action}: before a new attempt"
+                )
 
     async def _dependencies_succeed(self, job: Progress) -> bool:
         """Wait for the jobs this one needs; false if it will never start."""
@@ -223,7 +229,7 @@ class RapWorkflow:
                 answer = await self._images.ask(image_of(job.spec, self._start.image_registry))
             except ActivityError:
                 self._enter(job, *job.waiting_code("the image registry does not answer"))
-                await job.wait(seconds=pause)
+                await job.wait(seconds=pause, summary=f"{job.spec.action}: ask the registry again")
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
             if answer.digest is not None:
@@ -257,6 +263,7 @@ class RapWorkflow:
             created_at=spec.created_at,
             position=job.position,
             attempt=job.attempt,
+            action=cut(spec.action, 60),
         )
 
     async def _run_attempt(
@@ -272,10 +279,13 @@ class RapWorkflow:
             job_env=self._start.job_env,
         )
         self._enter(job, StatusCode.INITIATED)
-        attempt = JobAttempt(definition=definition, attempt=job.attempt, host=grant.host)
+        attempt = JobAttempt(
+            definition=definition, attempt=job.attempt, host=grant.host, faults=job.faults
+        )
         try:
             with self._messages.starting_work():
                 job.child = await self._start_child(job, attempt)
+            job.host = grant.host
             if job.cancelled is not None:
                 await self._stop(job.child, job.cancelled)
             return await job.child
@@ -293,6 +303,7 @@ class RapWorkflow:
         self, job: Progress, attempt: JobAttempt
     ) -> ChildWorkflowHandle[JobWorkflow, AttemptResult]:
         spec = job.spec
+        texts = job_texts(spec, attempt, namespace=workflow.info().namespace)
         return await workflow.start_child_workflow(
             JobWorkflow.run,
             attempt,
@@ -308,8 +319,8 @@ class RapWorkflow:
                 project=spec.project,
                 requires_db=spec.requires_db,
             ),
-            static_summary=f"{spec.action} of {spec.workspace}"[:200],
-            static_details=job_details(spec, attempt),
+            static_summary=texts.summary,
+            static_details=texts.details,
         )
 
     async def _stop(
@@ -357,6 +368,7 @@ class RapWorkflow:
         completed_at: float | None = None,
         result: AttemptResult | None = None,
     ) -> None:
+        job.message = message
         outcome = result.outcome if result else None
         self._messages.record(
             JobChange(
@@ -370,6 +382,13 @@ class RapWorkflow:
                 exit_code=outcome.exit_code if outcome else None,
                 image_id=outcome.image_id if outcome else None,
             )
+        )
+
+    def _describe(self) -> str:
+        return rap_details(
+            self._start.backend,
+            [job.line for job in self._jobs.values()],
+            namespace=workflow.info().namespace,
         )
 
     def _set_state(self, job_id: str, state: State) -> None:

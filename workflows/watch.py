@@ -40,7 +40,7 @@ class Watch:
     async def run(self) -> None:
         """Look round for as long as the backend lives."""
         while True:
-            await workflow.sleep(self._every)
+            await workflow.sleep(self._every, summary="look round")
             # An agent that fell silent shows by the mere passing of time.
             self._touch()
             raps = self._state.rap_ids()
@@ -66,13 +66,17 @@ class Watch:
                 found = await on_controller(FIND_RAPS, backend, limit=LIMIT, summary=summary)
                 break
             except ActivityError:
-                await workflow.sleep(self._every)
+                await workflow.sleep(self._every, summary="ask for the RAPs again")
         self._unheard = set(found.ids)
         for workflow_id in found.ids:
             if not await tell(workflow_id, "announce", Announce(), attempts=1):
                 self._unheard.discard(workflow_id)
         try:
-            await workflow.wait_condition(lambda: not self._unheard, timeout=ANNOUNCEMENTS_WITHIN)
+            await workflow.wait_condition(
+                lambda: not self._unheard,
+                timeout=ANNOUNCEMENTS_WITHIN,
+                timeout_summary="RAPs say what they run",
+            )
         except TimeoutError:
             workflow.logger.warning("%d RAPs did not say what they run", len(self._unheard))
 

@@ -8,6 +8,8 @@ with workflow.unsafe.imports_passed_through():
     from rap import ids
     from rap.messages import Window, WindowOrder
     from workflows.calls import tell
+    from workflows.describe import window_details
+    from workflows.markdown import summary
 
 
 @workflow.defn(name="MaintenanceWindowWorkflow")
@@ -24,10 +26,17 @@ class MaintenanceWindowWorkflow:
             name=window.name, kind=window.kind, opens=True, by=window.by, why=window.why
         )
         backend = ids.backend_workflow_id(window.backend)
+        namespace = workflow.info().namespace
+
+        def show(until: float | None) -> None:
+            workflow.set_current_details(window_details(window, until=until, namespace=namespace))
+
         try:
             await tell(backend, "window", order)
-            await workflow.sleep(window.seconds)
+            show(until=workflow.now().timestamp() + window.seconds)
+            await workflow.sleep(window.seconds, summary=summary(f"until {window.name} closes"))
         finally:
+            show(until=None)
             closing = asyncio.create_task(
                 tell(backend, "window", order.model_copy(update={"opens": False}))
             )

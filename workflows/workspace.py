@@ -43,7 +43,7 @@ with workflow.unsafe.imports_passed_through():
     from rap.status import State, StatusCode
     from rap.temporal import search_attributes
     from workflows.calls import on_controller, on_records, tell
-    from workflows.describe import workspace_details
+    from workflows.describe import rap_texts, workspace_details
     from workflows.outbox import Outbox, settle
     from workflows.planning import Plan, check_codelists, plan_jobs, uses_reusable_action
     from workflows.rows import rap_rows
@@ -88,7 +88,11 @@ class WorkspaceWorkflow:
                 await self._recover()
         with contextlib.suppress(TimeoutError):
             # Whoever started us has something to ask.
-            await workflow.wait_condition(lambda: self._was_asked, timeout=FIRST_QUESTION_WITHIN)
+            await workflow.wait_condition(
+                lambda: self._was_asked,
+                timeout=FIRST_QUESTION_WITHIN,
+                timeout_summary="await the first question",
+            )
         deliveries = [asyncio.create_task(self._announcements.run())]
         await settle(self._may_leave, deliveries)
         if not self._jobs.is_empty or self._refused:
@@ -183,12 +187,14 @@ class WorkspaceWorkflow:
             pins_images=project.pins_images,
             job_env=project.job_env,
             awaited=self._jobs.states_awaited_by(jobs),
+            tells_status=True,
         )
         if len(start.model_dump_json()) > LARGEST_RAP:
             return _refused(
                 f"The request comes to {len(jobs)} jobs, more than can be run at once. Please "
                 "request fewer actions."
             )
+        texts = rap_texts(request, jobs, namespace=workflow.info().namespace)
         try:
             await workflow.start_child_workflow(
                 "RapWorkflow",
@@ -202,11 +208,10 @@ class WorkspaceWorkflow:
                     workspace=self._workspace,
                     requester=request.created_by,
                     project=request.project,
+                    requires_db=any(job.requires_db for job in jobs),
                 ),
-                static_summary=f"{len(jobs)} jobs of {self._workspace} for {request.created_by}"[
-                    :200
-                ],
-                static_details=f"Requested: {', '.join(request.requested_actions)}"[:2000],
+                static_summary=texts.summary,
+                static_details=texts.details,
             )
         except WorkflowAlreadyStartedError:
             # The id belongs to a RAP of another workspace.
@@ -367,7 +372,15 @@ class WorkspaceWorkflow:
         self._early.clear()
 
     def _show(self) -> None:
-        workflow.set_current_details(workspace_details(self._jobs.active_raps()))
+        workflow.set_current_details(
+            workspace_details(
+                self._backend,
+                self._workspace,
+                raps=self._jobs.active_raps(),
+                jobs=self._jobs.current(),
+                namespace=workflow.info().namespace,
+            )
+        )
 
     def _may_leave(self) -> bool:
         idle = workflow.all_handlers_finished() and self._announcements.is_empty

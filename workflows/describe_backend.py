@@ -1,0 +1,187 @@
+"""What the Web UI shows about a backend: its switches, slots, queue, agents and orders. Pure."""
+
+from collections.abc import Iterator
+
+from rap import ids
+from rap.egress import SILENT_AFTER_S, AgentReport, JobProgress, Stage
+from rap.messages import USUAL_PRIORITY, BackendLimits
+from rap.rows import BackendRow, HoldUp, QueueEntry, SlotEntry
+from workflows.describe import Texts
+from workflows.markdown import code, details, moment, plain, summary, table, workflow_link
+
+MOST_RUNNING = 50
+MOST_WAITING = 25
+MOST_AGENTS = 20
+MOST_ORDERS = 10
+MOST_PRIORITIES = 20
+_LONGEST_WHY = 100
+_GIB = 1024**3
+
+
+def backend_texts(slug: str) -> Texts:
+    """What the workflow of a backend is for."""
+    return Texts(
+        summary(f"Backend {slug}: slots, queue, switches, agents"),
+        details(
+            f"Backend {code(slug)}: grants the worker slots, and takes the orders of operators as "
+            "signals: `pause`, `database_maintenance`, `prepare_for_reboot`, `limits`, "
+            "`prioritise`, `host_lost`."
+        ),
+    )
+
+
+def backend_details(
+    row: BackendRow, *, configured: BackendLimits | None = None, namespace: str = "default"
+) -> str:
+    """A backend as it is now.
+
+    Args:
+        row: its own account of itself.
+        configured: the capacity by the settings.
+        namespace: where its jobs are, for links.
+    """
+    return "\n\n".join(_parts(row, configured, namespace))
+
+
+def _parts(row: BackendRow, configured: BackendLimits | None, namespace: str) -> Iterator[str]:
+    yield f"**Backend {code(row.slug)}** as of {moment(row.updated_at)}"
+    yield "\n".join(f"- {line}" for line in _modes(row))
+    yield "\n".join(f"- {line}" for line in _capacity(row, configured))
+    yield f"**{len(row.slots)} running**"
+    if row.slots:
+        running = ("action", "workspace", "stage", "host", "since", "database")
+        yield table(running, _running(row, namespace), most=MOST_RUNNING)
+        yield from _rest(len(row.slots), MOST_RUNNING)
+    yield f"**{len(row.queue)} waiting**, in the order in which they will be considered"
+    if row.queue:
+        waiting = ("", "action", "workspace", "RAP", "since", "database", "priority")
+        yield table(waiting, _waiting(row, namespace), most=MOST_WAITING)
+        yield from _rest(len(row.queue), MOST_WAITING)
+    yield f"**{len(row.agents)} agent{'' if len(row.agents) == 1 else 's'}**"
+    if row.agents:
+        facts = ("host", "last seen", "version", "Docker", "free disk", "jobs", "containers")
+        yield table((*facts, "takes"), _agents(row), most=MOST_AGENTS)
+        yield from _rest(len(row.agents), MOST_AGENTS)
+    if row.priorities:
+        yield "**Priorities**"
+        yield table(("RAP", "priority"), _priorities(row, namespace), most=MOST_PRIORITIES)
+        yield from _rest(len(row.priorities), MOST_PRIORITIES)
+    if row.orders:
+        yield "**Last orders**"
+        yield table(("when", "order", "by", "why"), _orders(row), most=MOST_ORDERS)
+
+
+def _modes(row: BackendRow) -> Iterator[str]:
+    since = f" since {moment(row.paused_since)}" if row.paused else ""
+    yield f"Paused: {'**yes**' if row.paused else 'no'}{since}"
+    if row.maintenance:
+        kind = f" ({row.maintenance_type.value})" if row.maintenance_type else ""
+        yield f"Database maintenance: **yes**{kind} since {moment(row.maintenance_since)}"
+    else:
+        yield "Database maintenance: no"
+    if row.checks_disabled:
+        yield "The database is not asked about it (checks disabled)"
+    if row.windows:
+        names = ", ".join(f"{code(name)} ({kind.value})" for name, kind in row.windows.items())
+        yield f"Open maintenance windows: {names}"
+    if row.hold_up is HoldUp.NO_AGENT:
+        yield f"**No agent is in contact** since {moment(row.last_seen)}: nothing starts"
+
+
+def _capacity(row: BackendRow, configured: BackendLimits | None) -> Iterator[str]:
+    used = {False: 0.0, True: 0.0}
+    for slot in row.slots:
+        used[slot.requires_db] += slot.weight
+    pools = (
+        ("Workers", False, row.max_workers, configured and configured.max_workers),
+        ("Database workers", True, row.max_db_workers, configured and configured.max_db_workers),
+    )
+    for name, requires_db, limit, settings in pools:
+        line = f"{name}: {used[requires_db]:g} of {limit:g} in use"
+        if row.limits_ordered and settings != limit:
+            line += ", **ordered**" + (f" (configured {settings:g})" if settings else "")
+        yield line
+
+
+def _running(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
+    stages = {job.job_id: job for agent in row.agents for job in agent.jobs}
+    silent = {agent.host for agent in row.agents if _is_silent(agent, row.updated_at)}
+    for slot in row.slots:
+        stage = _stage(stages.get(slot.job_id))
+        yield (
+            _job(slot, namespace),
+            code(slot.workspace, 60),
+            f"{stage} (out of contact)" if slot.host in silent else stage,
+            code(slot.host),
+            moment(slot.since),
+            _kind(slot),
+        )
+
+
+def _stage(progress: JobProgress | None) -> str:
+    if progress is None:
+        return "handed over"
+    trouble = f", trouble: {progress.trouble.value}" if progress.trouble else ""
+    return f"{progress.stage.value}{trouble}"
+
+
+def _waiting(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
+    for place, entry in enumerate(row.queue, 1):
+        yield (
+            str(place),
+            plain(entry.action, 60) or code(entry.job_id),
+            code(entry.workspace, 60),
+            workflow_link(entry.rap_id, ids.rap_workflow_id(entry.rap_id), namespace),
+            moment(entry.since),
+            _kind(entry),
+            str(row.priorities.get(entry.rap_id, USUAL_PRIORITY)),
+        )
+
+
+def _agents(row: BackendRow) -> Iterator[tuple[str, ...]]:
+    for agent in row.agents:
+        contact = "**out of contact** since " if _is_silent(agent, row.updated_at) else ""
+        free = agent.free_disk_bytes
+        yield (
+            code(agent.host),
+            f"{contact}{moment(agent.at)}",
+            plain(agent.version, 40),
+            plain(agent.engine, 40) if agent.engine else "**does not answer**",
+            "unknown" if free is None else f"{free / _GIB:.1f} GiB",
+            str(len(agent.jobs)),
+            str(sum(job.stage is Stage.EXECUTING for job in agent.jobs)),
+            f"{agent.room} more",
+        )
+
+
+def _priorities(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
+    for rap_id, priority in sorted(row.priorities.items(), key=lambda one: (one[1], one[0])):
+        yield workflow_link(rap_id, ids.rap_workflow_id(rap_id), namespace), str(priority)
+
+
+def _orders(row: BackendRow) -> Iterator[tuple[str, ...]]:
+    for order in reversed(row.orders):
+        what = f"{order.kind.value} {order.detail}".strip()
+        yield (
+            moment(order.at),
+            plain(what),
+            plain(order.by, 40) or "unknown",
+            plain(order.why, _LONGEST_WHY),
+        )
+
+
+def _is_silent(agent: AgentReport, now: float) -> bool:
+    return agent.at <= now - SILENT_AFTER_S
+
+
+def _job(slot: SlotEntry, namespace: str) -> str:
+    return workflow_link(slot.action or slot.job_id, ids.job_workflow_id(slot.job_id), namespace)
+
+
+def _kind(entry: SlotEntry | QueueEntry) -> str:
+    weight = f", weight {entry.weight:g}" if entry.weight != 1 else ""
+    return f"{'yes' if entry.requires_db else 'no'}{weight}"
+
+
+def _rest(count: int, most: int) -> list[str]:
+    return [f"… and {count - most} more"] if count > most else []
