@@ -88,5 +88,7 @@ def start_after(row: BackendRow | None, *, slug: str, limits: BackendLimits) -> 
             "checks_disabled": row.checks_disabled,
             "ordered_limits": ordered if row.limits_ordered else None,
             "priorities": row.priorities,
+            "windows": row.windows,
+            "held_by_window": row.held_by_window,
         }
     )

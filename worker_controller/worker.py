@@ -28,6 +28,7 @@ from worker_controller.schedules import ensure_schedules
 from worker_controller.search_attributes import check_search_attributes
 from worker_controller.weights import WeightFiles
 from workflows.backend import BackendWorkflow
+from workflows.clean_up import CleanUpWorkflow
 from workflows.database import DatabaseDataCheckWorkflow, DatabaseStatusWorkflow
 from workflows.job import JobWorkflow
 from workflows.rap import RapWorkflow
@@ -45,6 +46,7 @@ WORKFLOWS: Sequence[type] = (
     DatabaseStatusWorkflow,
     DatabaseDataCheckWorkflow,
     MaintenanceWindowWorkflow,
+    CleanUpWorkflow,
 )
 GRACE = timedelta(seconds=5)
 

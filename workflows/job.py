@@ -18,6 +18,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from rap.temporal import STATUS_CODE
     from workflows.calls import on_host, start_run_job
+    from workflows.clean_up import clean_up_later
     from workflows.describe import ended_details, running_details
     from workflows.results import conclude
 
@@ -27,13 +28,15 @@ class JobWorkflow:
     """Runs one attempt to its end and leaves nothing behind on its host.
 
     It ends with the outcome of the attempt, or, stopped, with the reason. A cancel from the Web UI
-    is an order like any other, given by an administrator.
+    is an order like any other, given by an administrator. Once its host is declared lost it waits
+    for it no longer, whatever it was about.
     """
 
     @workflow.init
     def __init__(self, attempt: JobAttempt) -> None:
         self._attempt = attempt
         self._stop: StopOrder | None = None
+        self._host_is_lost = False
 
     @workflow.run
     async def run(self, attempt: JobAttempt) -> AttemptResult:
@@ -45,10 +48,21 @@ class JobWorkflow:
 
     async def _run(self, attempt: JobAttempt) -> AttemptResult:
         running = start_run_job(attempt)
-        try:
-            await workflow.wait_condition(lambda: running.done() or self._stop is not None)
-        except asyncio.CancelledError:
-            self._stop = self._stop or StopOrder(reason=StopReason.KILLED_BY_ADMIN)
+        result = asyncio.create_task(self._to_the_end(running))
+        while not (result.done() or self._host_is_lost):
+            try:
+                await workflow.wait_condition(lambda: result.done() or self._host_is_lost)
+            except asyncio.CancelledError:
+                self._stop = self._stop or StopOrder(reason=StopReason.KILLED_BY_ADMIN)
+        if result.done():
+            return result.result()
+        if workflow.patched("clean-up-later"):
+            await clean_up_later(attempt)
+        running.cancel()
+        return AttemptResult(stopped=self._stop.reason if self._stop else StopReason.HOST_LOST)
+
+    async def _to_the_end(self, running: workflow.ActivityHandle[JobOutcome]) -> AttemptResult:
+        await workflow.wait_condition(lambda: running.done() or self._stop is not None)
         if self._stop is None:
             outcome = await _outcome(running)
             if outcome is None:
@@ -59,7 +73,10 @@ class JobWorkflow:
     @workflow.signal
     def stop(self, order: StopOrder) -> None:
         """Stop the attempt. The first order counts, but a cancel outranks a requeue."""
-        if self._stop is None or (self._stop.reason.requeues and not order.reason.requeues):
+        if order.reason is StopReason.HOST_LOST:
+            # Nobody is there to carry an order out, nor to say how an earlier one went.
+            self._host_is_lost = True
+        elif self._stop is None or (self._stop.reason.requeues and not order.reason.requeues):
             self._stop = order
 
     @workflow.query
@@ -81,11 +98,6 @@ class JobWorkflow:
 
     async def _wind_down(self, running: workflow.ActivityHandle[JobOutcome]) -> JobOutcome | None:
         """End the container now, wait for the activity, and make sure that nothing is left."""
-        assert self._stop is not None  # noqa: S101
-        if self._stop.reason is StopReason.HOST_LOST:
-            # Nobody is there to carry an order out.
-            running.cancel()
-            return None
         definition, host = self._attempt.definition, self._attempt.host
         terminate = asyncio.create_task(
             on_host(

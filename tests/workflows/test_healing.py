@@ -6,7 +6,18 @@ import pytest
 from temporalio.service import RPCError
 
 from rap import ids
-from rap.messages import BackendLimits, CreateOutcome, SlotDelta, SlotHold, SlotRequest, Switch
+from rap.messages import (
+    BackendLimits,
+    CreateOutcome,
+    LostHost,
+    RebootOrder,
+    SlotDelta,
+    SlotHold,
+    SlotRequest,
+    Switch,
+    WindowOrder,
+)
+from rap.rows import WindowKind
 from rap.status import StatusCode
 from tests.support.rap_system import RapSystem, action
 from worker_controller.backends import start_after
@@ -154,3 +165,59 @@ async def test_a_rap_that_announces_its_jobs_frees_the_slots_that_are_not_among_
         assert len(row.slots) == 1
         host.release("a")
         await system.has_ended(request)
+
+
+@pytest.mark.parametrize("kind", [WindowKind.PAUSE, WindowKind.MAINTENANCE])
+async def test_a_backend_lost_during_a_window_undoes_at_its_end_what_it_did(
+    system: RapSystem, kind: WindowKind
+):
+    await system.start_backend()
+    opens = WindowOrder(name="night", kind=kind, opens=True, by="ada")
+    await system.tell_backend("window", opens)
+    row = await system.backend_when(lambda row: row.paused or row.maintenance)
+    await terminate(system, ids.backend_workflow_id(system.slug))
+    limits = BackendLimits(max_workers=10, max_db_workers=10)
+    start = start_after(row, slug=system.slug, limits=limits)
+    given = start.model_fields_set - {"slug", "limits"}
+    await system.start_backend(**{name: getattr(start, name) for name in given})
+    row = await system.backend()
+    assert row.windows == {"night": kind}
+    assert (row.paused, row.maintenance) == (
+        kind is WindowKind.PAUSE,
+        kind is WindowKind.MAINTENANCE,
+    )
+    await system.tell_backend("window", opens.model_copy(update={"opens": False}))
+    row = await system.backend_when(lambda row: not row.windows)
+    assert (row.paused, row.maintenance, row.held_by_window) == (False, False, ())
+
+
+async def test_a_job_being_stopped_waits_no_longer_once_its_host_is_lost(system: RapSystem):
+    url = system.project(action("a"))
+    await system.start_backend()
+    async with system.host(held={"a"}) as first:
+        request = system.request(url, "a")
+        await system.create(request)
+        await first.has_started("a")
+    # The host is away now, so the stop cannot be carried out.
+    await system.tell_backend("prepare_for_reboot", RebootOrder(by="ada"))
+    job = system.client.get_workflow_handle(ids.job_workflow_id(ids.job_id(request.rap_id, "a")))
+    async with asyncio.timeout(60):
+        while "discard_job" not in await awaited_activities(job):
+            await asyncio.sleep(0.1)
+    await system.tell_backend("host_lost", LostHost(host=first.name, by="ada"))
+    await system.reaches(request, a=StatusCode.WAITING_ON_REBOOT)
+    await system.backend_when(lambda row: not row.slots)
+    async with system.host(name="h2") as second:
+        await system.tell_backend("pause", Switch(on=False))
+        await system.reaches(request, a=SUCCEEDED)
+        await system.has_ended(request)
+    assert second.runs_of("a") == [f"{ids.job_id(request.rap_id, 'a')}-002"]
+    assert first.discarded == []
+    async with first.polling(system.client):
+        await system.until(lambda: bool(first.discarded))
+    assert first.discarded == first.runs_of("a")
+
+
+async def awaited_activities(job) -> list[str]:
+    described = await job.describe()
+    return [one.activity_type.name for one in described.raw_description.pending_activities]
