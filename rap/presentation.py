@@ -19,7 +19,7 @@ from rap.rows import BackendRow, HoldUp
 from rap.status import FINAL_CODES, WAITING_HEAVY, State, StatusCode
 
 OUT_OF_CONTACT_AFTER = 180
-"""Seconds without a report after which a running job's message says so: six missed reports."""
+"""Seconds without a report after which the messages of jobs say so: six missed reports."""
 
 WRITTEN_WITHIN = 10
 """Seconds from what happens to a job until its record says so: what is shown of an unfinished job
@@ -71,6 +71,15 @@ class BackendView:
     def limit(self, *, requires_db: bool) -> float:
         """The workers for a kind of job."""
         return self.row.max_db_workers if requires_db else self.row.max_workers
+
+    def no_agent(self, now: float) -> str:
+        """That no agent is in contact, and since when; empty if one is."""
+        seen = self.row.last_seen
+        # The row may be as old as the silence, where the controller is away as well.
+        silent = seen is not None and now - seen > OUT_OF_CONTACT_AFTER
+        if self.row.hold_up is not HoldUp.NO_AGENT and not silent:
+            return ""
+        return f"no agent of the backend is connected {_since(seen)}".rstrip()
 
     def silent_since(self, job_id: str, now: float) -> float | None:
         """The last report of the host that runs a job, if that is too long ago."""
@@ -136,7 +145,7 @@ def shown_status(
     sentence = job.status_message if code is stored else code.message
     if code is StatusCode.WAITING_ON_WORKERS:
         sentence = WAITING_HEAVY if job.weight > 1 else code.message
-    detail = _what_holds(job, code, backend, awaited)
+    detail = _what_holds(job, code, backend, now, awaited)
     return code, f"{sentence} ({detail})" if detail else sentence
 
 
@@ -156,20 +165,27 @@ def _pending_code(job: Shown, backend: BackendView) -> StatusCode:
 
 
 def _what_holds(
-    job: Shown, code: StatusCode, backend: BackendView | None, awaited: Mapping[str, AwaitedJob]
+    job: Shown,
+    code: StatusCode,
+    backend: BackendView | None,
+    now: float,
+    awaited: Mapping[str, AwaitedJob],
 ) -> str:
     """What a waiting job waits for, as far as it is known; else empty."""
     if code is StatusCode.WAITING_ON_DEPENDENCIES:
         return _unfinished_among(job, awaited)
     if backend is None:
         return ""
+    held = ""
     if code in (StatusCode.WAITING_PAUSED, StatusCode.WAITING_ON_REBOOT):
-        return _since(backend.row.paused_since)
-    if code is StatusCode.WAITING_DB_MAINTENANCE:
-        return _since(backend.row.maintenance_since)
-    if code in _QUEUED or code is StatusCode.WAITING_ON_NEW_TASK:
+        held = _since(backend.row.paused_since)
+    elif code is StatusCode.WAITING_DB_MAINTENANCE:
+        held = _since(backend.row.maintenance_since)
+    elif code not in _QUEUED and code is not StatusCode.WAITING_ON_NEW_TASK:
+        return ""
+    elif not backend.no_agent(now):
         return _place_in_the_queue(job, backend)
-    return ""
+    return "; ".join(part for part in (held, backend.no_agent(now)) if part)
 
 
 def _unfinished_among(job: Shown, awaited: Mapping[str, AwaitedJob]) -> str:
@@ -184,9 +200,6 @@ def _unfinished_among(job: Shown, awaited: Mapping[str, AwaitedJob]) -> str:
 
 
 def _place_in_the_queue(job: Shown, backend: BackendView) -> str:
-    if backend.row.hold_up is HoldUp.NO_AGENT:
-        contact = _since(backend.row.last_seen)
-        return "no agent of the backend is connected" + (f" {contact}" if contact else "")
     place = backend.place(job.id)
     if place is None:
         return ""

@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import time
+from importlib.metadata import version as package_version
 
 import structlog
 from temporalio.client import Client
@@ -11,11 +12,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from rap.egress import AgentReport
 from rap.errors import JobFault
 from rap.ids import backend_workflow_id
+from rap.settings import AgentSettings
 from worker_agent.host import Host
 
 log = structlog.get_logger()
 
 SIGNAL = "report"
+PACKAGE = "opensafely-rap"
+UNKNOWN_VERSION = "unknown"
 COALESCE = 0.8
 """Seconds in which changes gather, so that a busy host sends about one report a second."""
 TRY_AGAIN = 1.0
@@ -67,7 +71,7 @@ class Reporter:
             backend=host.settings.backend,
             host=host.settings.agent_host,
             at=time.time(),
-            version=host.settings.version,
+            version=_version(host.settings),
             engine=engine,
             free_disk_bytes=usage.free,
             room=max(0, host.settings.agent_max_jobs - len(jobs)) if engine else 0,
@@ -95,6 +99,12 @@ class Reporter:
             log.info("reports arrive again")
         self._lost = False
         return True
+
+
+def _version(settings: AgentSettings) -> str:
+    """The version that the deployment gives the agent; else that of the installed package."""
+    # The default of the setting is a word of the traces' format, not a version.
+    return settings.version if settings.version != UNKNOWN_VERSION else package_version(PACKAGE)
 
 
 def _is_not_there(error: Exception) -> bool:

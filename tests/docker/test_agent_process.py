@@ -1,6 +1,7 @@
 """The agent as a process, between a real Temporal server and a real Docker engine."""
 
 import asyncio
+import importlib.metadata
 import json
 import os
 import shutil
@@ -253,6 +254,7 @@ async def test_reports_tell_the_backend_of_the_host_and_its_jobs(
     idle = await report_with(lambda report: not report.jobs)
     assert (idle.backend, idle.host, idle.room) == (agent.backend, "main", 50)
     assert idle.engine
+    assert idle.version == importlib.metadata.version("opensafely-rap")
     assert idle.free_disk_bytes
     definition = job(WAITS)
     handle = await attempt(definition)

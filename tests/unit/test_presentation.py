@@ -309,6 +309,35 @@ def test_a_backend_without_an_agent_is_named_as_the_reason():
     )
 
 
+def test_a_waiting_job_tells_the_silence_of_its_backend_when_nobody_updates_the_row():
+    job = stored(StatusCode.WAITING_ON_WORKERS)
+    row = {"last_seen": float(T), "queue": (queued(ID),)}
+    assert shown(job, now=T + 180, **row)[1] == (
+        "Waiting on available workers (1st in the queue, no jobs running)"
+    )
+    assert shown(job, now=T + 181, **row)[1] == (
+        "Waiting on available workers "
+        "(no agent of the backend is connected since 2023-11-14T22:13:20Z)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "switches"),
+    [
+        (StatusCode.WAITING_ON_REBOOT, {"paused": True, "paused_since": float(T)}),
+        (StatusCode.WAITING_DB_MAINTENANCE, {"maintenance": True, "maintenance_since": float(T)}),
+    ],
+)
+def test_a_held_job_tells_the_silence_of_its_backend_as_well(code, switches):
+    job = stored(code, requires_db=True)
+    assert shown(job, now=T + 241, last_seen=T + 60.0, **switches) == (
+        code.value,
+        code.message
+        + " (since 2023-11-14T22:13:20Z; "
+        + "no agent of the backend is connected since 2023-11-14T22:14:20Z)",
+    )
+
+
 # --- running jobs ---
 
 
