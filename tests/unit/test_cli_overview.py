@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -387,3 +388,17 @@ def test_jobs_are_a_table_for_people(busy, capsys):
 def test_a_status_that_is_none_is_refused_with_those_there_are(records, capsys):
     assert run_app(["jobs", "--status", "lost"]) == 2
     assert "--status must be one of pending, running" in capsys.readouterr().err
+
+
+@pytest.mark.spec("controller:150")
+def test_a_job_that_waits_for_a_reboot_says_so_and_is_as_fresh_as_its_paused_backend(busy, capsys):
+    stopped = changed(ONE, "slow", StatusCode.WAITING_ON_REBOOT, 1_700_000_100, attempt=2)
+    busy.record_jobs(stopped)
+    seen = []
+    for version, moment in ((2, 1_900_000_000.0), (3, 1_900_000_070.0)):
+        row = backend_row(version=version, paused=True, paused_since=1.0, updated_at=moment)
+        write(busy, row)
+        (job,) = document(capsys, "jobs", "--status", "waiting_on_reboot")["jobs"]
+        assert job["action"] == "slow"
+        seen.append(datetime.fromisoformat(job["updated_at"]))
+    assert (seen[1] - seen[0]).total_seconds() == 70
