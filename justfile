@@ -18,6 +18,7 @@ check:
 fix:
     .venv/bin/ruff check --fix
     .venv/bin/ruff format
+    .venv/bin/python -m infra.settings_reference
 
 # Run one of the measurements in bench/ (latency, scheduler, …); prints JSON
 bench what="latency" *options:
