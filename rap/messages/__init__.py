@@ -1,0 +1,100 @@
+"""What workflows say to each other, and what the API and operators say to them.
+
+One argument and one result per signal and update. Each message may arrive twice or late; each
+handler is idempotent.
+"""
+
+from rap.messages.backends import BackendLimits, BackendStart, CheckSwitches, WorkflowIds
+from rap.messages.checks import DatabaseCheck, DatabaseStatusOrder, DataCheckOrder
+from rap.messages.jobs import (
+    AttemptResult,
+    DiscardOrder,
+    JobAttempt,
+    StopOrder,
+    StopReason,
+    TerminateOrder,
+)
+from rap.messages.orders import (
+    USUAL_PRIORITY,
+    DatabaseMode,
+    LimitsOrder,
+    LostHost,
+    PriorityOrder,
+    RebootOrder,
+    Switch,
+    Window,
+    WindowOrder,
+)
+from rap.messages.slots import (
+    Announce,
+    PassedOver,
+    Reservation,
+    Reweigh,
+    SlotDelta,
+    SlotGrant,
+    SlotGrants,
+    SlotHold,
+    SlotRequest,
+)
+from rap.messages.workspaces import (
+    CancelAnswer,
+    CancelOrder,
+    CancelRequest,
+    CreateAnswer,
+    CreateOutcome,
+    JobsFinished,
+    KnownJob,
+    KnownRap,
+    RapLost,
+    RapStart,
+    SettleAnswer,
+    SettleRequest,
+    WorkspaceStart,
+)
+
+__all__ = [
+    "USUAL_PRIORITY",
+    "Announce",
+    "AttemptResult",
+    "BackendLimits",
+    "BackendStart",
+    "CancelAnswer",
+    "CancelOrder",
+    "CancelRequest",
+    "CheckSwitches",
+    "CreateAnswer",
+    "CreateOutcome",
+    "DataCheckOrder",
+    "DatabaseCheck",
+    "DatabaseMode",
+    "DatabaseStatusOrder",
+    "DiscardOrder",
+    "JobAttempt",
+    "JobsFinished",
+    "KnownJob",
+    "KnownRap",
+    "LimitsOrder",
+    "LostHost",
+    "PassedOver",
+    "PriorityOrder",
+    "RapLost",
+    "RapStart",
+    "RebootOrder",
+    "Reservation",
+    "Reweigh",
+    "SettleAnswer",
+    "SettleRequest",
+    "SlotDelta",
+    "SlotGrant",
+    "SlotGrants",
+    "SlotHold",
+    "SlotRequest",
+    "StopOrder",
+    "StopReason",
+    "Switch",
+    "TerminateOrder",
+    "Window",
+    "WindowOrder",
+    "WorkflowIds",
+    "WorkspaceStart",
+]
