@@ -59,6 +59,7 @@ class Fault(StrEnum):
     DATABASE_NETWORK_MISSING = "database_network_missing"
     DISK_FULL = "disk_full"
     CONTAINER_REFUSED = "container_refused"
+    OUTPUT_PATH_REFUSED = "output_path_refused"
     OUTPUTS_REFUSED = "outputs_refused"
     ENGINE_UNAVAILABLE = "engine_unavailable"
     CHECK_FAILED = "check_failed"

@@ -110,6 +110,10 @@ FAULT_SENTENCES: dict[Fault, str] = {
     Fault.DATABASE_NETWORK_MISSING: "The database network is not available on this backend.",
     Fault.DISK_FULL: "The backend has run out of disk space.",
     Fault.CONTAINER_REFUSED: "The container for this job could not be started.",
+    Fault.OUTPUT_PATH_REFUSED: (
+        "An output path of this action could name something other than a file that the job makes "
+        "in its workspace; please correct the outputs of the action in project.yaml."
+    ),
     Fault.OUTPUTS_REFUSED: (
         "The outputs of this job could not be kept safely. See job log for details."
     ),

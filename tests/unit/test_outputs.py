@@ -77,7 +77,7 @@ def test_a_pattern_that_could_name_anything_else_is_refused(pattern, reason):
     with pytest.raises(PermanentFault) as caught:
         check_patterns({"fine.csv": HIGH, pattern: HIGH})
     assert str(caught.value) == f"Output path {shown(pattern)} is invalid: {reason}"
-    assert caught.value.fault is Fault.OUTPUTS_REFUSED
+    assert caught.value.fault is Fault.OUTPUT_PATH_REFUSED
     str(caught.value).encode()
 
 

@@ -389,7 +389,7 @@ async def test_an_output_pattern_that_leads_elsewhere_is_refused_before_anything
     backend, pattern
 ):
     fault = await fault_of(backend, backend.job(output_spec={pattern: HIGH}))
-    assert fault.fault is Fault.OUTPUTS_REFUSED
+    assert fault.fault is Fault.OUTPUT_PATH_REFUSED
 
 
 async def test_a_job_is_not_prepared_when_less_than_the_reserve_would_stay_free(tmp_path):

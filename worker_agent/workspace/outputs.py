@@ -60,13 +60,13 @@ def check_patterns(patterns: dict[str, PrivacyLevel]) -> None:
     The reasons are those that the controller gives for a project file (controller.md 6.3).
 
     Raises:
-        PermanentFault: OUTPUTS_REFUSED.
+        PermanentFault: OUTPUT_PATH_REFUSED.
     """
     for pattern in patterns:
         reason = _reason_against(pattern)
         if reason:
             raise PermanentFault(
-                Fault.OUTPUTS_REFUSED, f"Output path {shown(pattern)} is invalid: {reason}"
+                Fault.OUTPUT_PATH_REFUSED, f"Output path {shown(pattern)} is invalid: {reason}"
             )
 
 

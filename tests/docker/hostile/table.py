@@ -186,7 +186,7 @@ PATTERNS = tuple(
         patterns={"output/*.csv": MODERATE, pattern: MODERATE},
         says=(f"Output path {pattern} is invalid: {reason}".replace("\n", "\\n"),),
         ending=Ending.FAILED,
-        fault=Fault.OUTPUTS_REFUSED,
+        fault=Fault.OUTPUT_PATH_REFUSED,
         exit_code=None,
         is_shown=False,
     )
