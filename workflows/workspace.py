@@ -304,9 +304,13 @@ class WorkspaceWorkflow:
     ) -> None:
         for rap_id, message in items:
             if isinstance(message, JobsFinished) and rap_id is not None:
-                await tell(
+                told = await tell(
                     ids.rap_workflow_id(rap_id), "dependencies_finished", message, attempts=3
                 )
+                rap = self._jobs.rap(rap_id)
+                if not told and rap is not None and not rap.done and workflow.patched("not-told"):
+                    # Terminated while it waited: its backend knows nothing of it.
+                    self.rap_lost(RapLost(rap_id=rap_id))
             elif isinstance(message, tuple):
                 await self._record_killed(message)
 

@@ -221,3 +221,25 @@ async def test_a_job_being_stopped_waits_no_longer_once_its_host_is_lost(system:
 async def awaited_activities(job) -> list[str]:
     described = await job.describe()
     return [one.activity_type.name for one in described.raw_description.pending_activities]
+
+
+async def test_a_rap_terminated_while_it_waits_for_another_is_noticed_when_that_ends(
+    system: RapSystem,
+):
+    url = system.project(action("a"), action("b", "a"))
+    await system.start_backend()
+    async with system.host(held={"a"}) as host:
+        first = system.request(url, "a")
+        await system.create(first)
+        await host.has_started("a")
+        second = system.request(url, "b")
+        await system.create(second)
+        await system.reaches(second, b=StatusCode.WAITING_ON_DEPENDENCIES)
+        await terminate(system, ids.rap_workflow_id(second.rap_id))
+        host.release("a")
+        await system.reaches(second, b=StatusCode.KILLED_BY_ADMIN)
+        await system.has_ended(first)
+        third = system.request(url, "b")
+        assert (await system.create(third)).count == 1
+        await system.has_ended(third)
+    assert [one.action for one in host.started] == ["a", "b"]
