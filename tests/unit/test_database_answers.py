@@ -77,7 +77,8 @@ def test_any_other_answer_is_refused_without_being_repeated(output):
 
 @pytest.mark.spec("agent:146")
 @pytest.mark.parametrize(
-    "output", ["patient-4711", "none;3", "none", "db-maintenance;", "OK\nsecret", "ＯＫ", "ok", ""]
+    "output",
+    ["patient-4711", "none;3", "none", "db-maintenance;", "OK\nsecret", "\uff2f\uff2b", "ok", ""],
 )
 def test_an_answer_of_the_data_check_outside_its_list_is_refused(output):
     with pytest.raises(PermanentFault) as refused:

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rap.errors import JobFault
+from rap.findings import Finding, ok, problem, warning
 from rap.settings import AgentSettings
 from worker_agent.engine.observing import EngineState, Observer
-from rap.findings import Finding, ok, problem, warning
 
 KNOWN_RUNTIMES = ("ehrql:v1", "python:v2", "r:v2", "stata-mp:latest")
 """The images that most studies use; below ``DOCKER_REGISTRY``."""

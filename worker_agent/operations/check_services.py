@@ -10,11 +10,11 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from rap.errors import ConfigurationError, Unavailable
+from rap.findings import Finding, ok, problem, warning
 from rap.ids import backend_workflow_id
 from rap.settings import AgentSettings
 from rap.temporal import connect
 from worker_agent import secrets
-from rap.findings import Finding, ok, problem, warning
 from worker_agent.operations.place import Place
 
 IDENTITY = "rap-agent-check"

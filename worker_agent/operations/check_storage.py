@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from rap.settings import AgentSettings
 from rap.findings import Finding, ok, problem, warning
+from rap.settings import AgentSettings
 from worker_agent.operations.place import user
 
 GIB = 1024**3

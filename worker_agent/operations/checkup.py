@@ -3,8 +3,8 @@
 import asyncio
 from itertools import chain
 
-from worker_agent.operations import check_engine, check_services, check_storage
 from rap.findings import Finding
+from worker_agent.operations import check_engine, check_services, check_storage
 from worker_agent.operations.place import Place
 
 
