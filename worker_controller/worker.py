@@ -65,6 +65,7 @@ def controller_activities(
     states = WorkflowStates(client)
     return [
         project.load_project,
+        project.glance_at_project,
         reusable.resolve_reusable_actions,
         images.resolve_image,
         WeightActivities(weights).load_weights,

@@ -133,6 +133,82 @@ async def test_a_project_that_makes_no_sense(load, study, text):
     assert answer.refusal.message.startswith("Invalid project: \n")
 
 
+class AtGithub(GitCache):
+    """Has a repository of this machine wherever one of GitHub is asked for."""
+
+    def __init__(self, root, study):
+        super().__init__(root, proxy_domain="x.invalid", token="", user="u")
+        self.study = study
+
+    def _remote(self, _repo_url):
+        return super()._remote(self.study.url)
+
+
+@pytest.fixture
+def glance(tmp_path, study):
+    git = AtGithub(tmp_path / "repos", study)
+    activities = ProjectActivities(ControllerSettings(), git)
+
+    async def glance(commit, *, is_warm=True, **changes):
+        fields = {
+            "rap_id": "a1b2c3d4e5f6g7h8",
+            "backend": "test",
+            "workspace": "my-workspace",
+            "repo_url": "https://github.com/opensafely/study",
+            "branch": "main",
+            "commit": commit,
+            "requested_actions": ("a",),
+        }
+        request = CreateRequest(**(fields | changes))
+        if is_warm:
+            await git.fetch(request.repo_url, commit)
+        environment = ActivityEnvironment()
+        answer = await environment.run(activities.glance_at_project, request)
+        assert git.has(request.repo_url, commit) is is_warm, "a glance fetches nothing"
+        if not answer.takes_longer:
+            assert answer == await environment.run(activities.load_project, request)
+        return answer
+
+    return glance
+
+
+async def test_a_glance_at_the_head_of_a_branch_sees_all_of_a_warm_project(glance, study):
+    answer = await glance(study.commit({"project.yaml": PROJECT}))
+    assert [one.name for one in answer.project.actions] == ["a", "b"]
+
+
+async def test_what_was_never_fetched_takes_longer_than_a_glance(glance, study):
+    commit = study.commit({"project.yaml": PROJECT})
+    assert (await glance(commit, is_warm=False)).takes_longer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"branch": "nope"}, {"backend": "other"}, {"repo_url": "https://example.org/opensafely/a"}],
+)
+async def test_a_glance_refuses_nothing_and_accepts_no_more_than_a_look(glance, study, changes):
+    answer = await glance(study.commit({"project.yaml": PROJECT}), **changes)
+    assert answer.takes_longer
+    assert answer.project is None
+    assert answer.refusal is None
+
+
+async def test_a_commit_that_is_not_the_head_of_its_branch_takes_longer(glance, study):
+    old = study.commit({"project.yaml": PROJECT})
+    study.commit({"other": "x"})
+    assert (await glance(old)).takes_longer
+
+
+async def test_a_remote_that_is_slow_takes_longer_than_a_glance(glance, study, monkeypatch):
+    monkeypatch.setattr("activities.controller.project.GLANCE_S", 0)
+    assert (await glance(study.commit({"project.yaml": PROJECT}))).takes_longer
+
+
+async def test_a_large_project_takes_longer_than_a_glance(glance, study, monkeypatch):
+    monkeypatch.setattr("activities.controller.project.LARGEST_AT_A_GLANCE", 500)
+    assert (await glance(study.commit({"project.yaml": PROJECT}))).takes_longer
+
+
 async def test_a_project_too_large_for_a_history_is_refused(load, study, monkeypatch):
     monkeypatch.setattr("activities.controller.project.LARGEST_ANSWER", 500)
     answer = await load(commit=study.commit({"project.yaml": PROJECT}))
