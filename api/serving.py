@@ -11,7 +11,7 @@ from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
 from api.orchestrator import TemporalOrchestrator
-from rap import exporting, telemetry
+from rap import collecting, exporting, telemetry
 from rap.records import Records
 from rap.records.migrations import upgrade_when_up
 from rap.settings import ApiSettings, RecordsSettings, load
@@ -78,4 +78,6 @@ def app() -> FastAPI:
     closing = ExitStack()
     closing.callback(exporting.stop, traces)
     closing.callback(records.close)
-    return create_app(settings, records, orchestrator, closing=closing)
+    made = create_app(settings, records, orchestrator, closing=closing)
+    collecting.collect_less()
+    return made

@@ -12,7 +12,7 @@ import structlog
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
-from rap import exporting, telemetry, tracing
+from rap import collecting, exporting, telemetry, tracing
 from rap.errors import ConfigurationError
 from rap.records import Records
 from rap.records.migrations import upgrade_when_up
@@ -58,6 +58,7 @@ def main() -> None:
         )
         traces = exporting.start(exporting.Service.CONTROLLER, version=settings.version)
         settings.workdir.mkdir(parents=True, exist_ok=True)
+        collecting.collect_less()
         asyncio.run(_serve(settings, load(RecordsSettings).url, runtime))
         code = 0
     except ConfigurationError as error:
