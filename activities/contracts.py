@@ -44,8 +44,6 @@ class Contract(Generic[Argument, Result]):
 
 # Controller queue.
 LOAD_PROJECT = Contract("load_project", CreateRequest, ProjectAnswer)
-GLANCE_AT_PROJECT = Contract("glance_at_project", CreateRequest, ProjectAnswer)
-"""The same as a local activity, where it takes but a moment."""
 RESOLVE_REUSABLE_ACTIONS = Contract("resolve_reusable_actions", ResolveRequest, ResolveAnswer)
 RESOLVE_IMAGE = Contract("resolve_image", ImageRequest, ImageAnswer)
 FIND_CLOSED = Contract("find_closed", WorkflowIds, WorkflowIds)

@@ -153,12 +153,10 @@ class Refusal(Model):
 
 
 class ProjectAnswer(Model):
-    """What became of reading a project: exactly one of the three is set."""
+    """What became of reading a project: exactly one of the two is set."""
 
     project: Project | None = None
     refusal: Refusal | None = None
-    takes_longer: bool = False
-    """It cannot be told without fetching, or without waiting for longer than a moment."""
 
 
 class JobSpec(Model):

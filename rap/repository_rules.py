@@ -5,24 +5,16 @@ The controller checks before it plans anything; each agent checks again, since i
 
 import re
 from collections.abc import Collection
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from rap.errors import RequestRefused, UnknownRef
+from rap.git import GitCache
 from rap.models import RefusalKind
 
 GITHUB_URL = "https://github.com"
 ACTIONS_BRANCH = "main"
 """The branch on which every usable version of a reusable action is (controller.md 7)."""
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]+")
-
-
-class Branches(Protocol):
-    """Who knows which commits are on a branch: :class:`rap.git.GitCache`, or one like it."""
-
-    async def commit_is_on_branch(self, repo_url: str, branch: str, commit: str) -> bool:
-        """Whether a commit is the head of a branch or one of its ancestors (controller.md 13.4)."""
-        ...
 
 
 def is_local(repo_url: str, *, allow_local: bool) -> bool:
@@ -64,7 +56,7 @@ def check_repository_url(repo_url: str, allowed_orgs: Collection[str]) -> None:
 
 
 async def check_study(
-    git: Branches,
+    git: GitCache,
     *,
     repo_url: str,
     branch: str,

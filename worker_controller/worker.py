@@ -65,7 +65,6 @@ def controller_activities(
     states = WorkflowStates(client)
     return [
         project.load_project,
-        project.glance_at_project,
         reusable.resolve_reusable_actions,
         images.resolve_image,
         WeightActivities(weights).load_weights,

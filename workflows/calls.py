@@ -78,35 +78,6 @@ async def on_records(contract: Contract[Argument, Result], argument: Argument) -
     return result
 
 
-async def at_a_glance(
-    contract: Contract[Argument, Result], argument: Argument, *, limit: timedelta
-) -> Result | None:
-    """Look something up through a local activity, once.
-
-    The workflow can do nothing else meanwhile, so it must not take longer than a moment.
-
-    Args:
-        contract: which one.
-        argument: its argument.
-        limit: after which it is given up.
-
-    Returns:
-        Nothing if it failed, for whatever reason.
-    """
-    try:
-        result: Result = await workflow.execute_local_activity(
-            contract.name,
-            argument,
-            result_type=contract.result,
-            schedule_to_close_timeout=limit,
-            retry_policy=RetryPolicy(maximum_attempts=1),
-            summary=contract.name.replace("_", " "),
-        )
-    except FailureError:
-        return None
-    return result
-
-
 async def on_host(
     contract: Contract[Argument, Result], argument: Argument, *, backend: str, host: str
 ) -> Result:

@@ -15,7 +15,6 @@ from temporalio.workflow import ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import (
         FIND_CLOSED,
-        GLANCE_AT_PROJECT,
         LOAD_PROJECT,
         LOAD_WORKSPACE,
         RECORD_JOBS,
@@ -39,18 +38,11 @@ with workflow.unsafe.imports_passed_through():
         WorkflowIds,
         WorkspaceStart,
     )
-    from rap.models import (
-        CreateRequest,
-        JobSpec,
-        Project,
-        ProjectAnswer,
-        Refusal,
-        ResolveRequest,
-    )
+    from rap.models import CreateRequest, JobSpec, Project, Refusal, ResolveRequest
     from rap.rows import IntentSettlement, IntentState, JobChange, JobChanges
     from rap.status import State, StatusCode
     from rap.temporal import search_attributes
-    from workflows.calls import at_a_glance, on_controller, on_records, tell
+    from workflows.calls import on_controller, on_records, tell
     from workflows.describe import rap_texts, workspace_details
     from workflows.outbox import Outbox, settle
     from workflows.planning import Plan, check_codelists, plan_jobs, uses_reusable_action
@@ -60,9 +52,6 @@ with workflow.unsafe.imports_passed_through():
 
 ANSWER_WITHIN = timedelta(seconds=22)
 """A create that takes longer is given up: the client would not hear the answer any more."""
-
-GLANCE_WITHIN = timedelta(seconds=2)
-"""A little more than a glance takes."""
 
 FIRST_QUESTION_WITHIN = timedelta(minutes=1)
 LARGEST_RAP = 1_500_000
@@ -142,7 +131,9 @@ class WorkspaceWorkflow:
         if request.asked_at and request.asked_at <= self._refused.get(request.rap_id, 0.0):
             return _refused("This request was given up before it arrived. Please send a new one.")
 
-        loaded = await _load(request)
+        loaded = await on_controller(
+            LOAD_PROJECT, request, limit=ANSWER_WITHIN, summary="read the project"
+        )
         if loaded.project is None:
             return _refused_by(loaded.refusal)
         await self._forget_closed_raps()
@@ -407,17 +398,6 @@ class WorkspaceWorkflow:
                 "refused": {rap: until for rap, until in self._refused.items() if until > forget}
             }
         )
-
-
-async def _load(request: CreateRequest) -> ProjectAnswer:
-    """Read the project: an activity costs a third of a create, so a glance is taken first."""
-    if workflow.patched("glance-at-project"):
-        seen = await at_a_glance(GLANCE_AT_PROJECT, request, limit=GLANCE_WITHIN)
-        if seen is not None and not seen.takes_longer:
-            return seen
-    return await on_controller(
-        LOAD_PROJECT, request, limit=ANSWER_WITHIN, summary="read the project"
-    )
 
 
 def _refused(text: str) -> CreateAnswer:

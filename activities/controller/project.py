@@ -8,7 +8,7 @@ from functools import lru_cache
 import structlog
 from temporalio import activity
 
-from activities.contracts import GLANCE_AT_PROJECT, LOAD_PROJECT
+from activities.contracts import LOAD_PROJECT
 from activities.controller.unforeseen import unforeseen_stays_here
 from rap.errors import FileNotInRepository, GitError, RequestRefused
 from rap.git import GitCache
@@ -22,18 +22,13 @@ from rap.models import (
     RefusalKind,
 )
 from rap.project import parse_project
-from rap.repository_rules import Branches, check_study
+from rap.repository_rules import check_study
 from rap.settings import ControllerSettings
 from worker_controller.weights import WeightFiles
 
 PROJECT_FILE = "project.yaml"
 LARGEST_ANSWER = 1_900_000
 """Bytes; Temporal refuses a result of 2 MiB, and then nobody would learn why."""
-LARGEST_AT_A_GLANCE = 200_000
-"""Bytes; what is glanced at shares a message to Temporal with all that comes of it."""
-
-GLANCE_S = 1.0
-"""What a glance may take: the workflow can do nothing else meanwhile."""
 
 _WORKSPACE = re.compile(r"[a-zA-Z0-9_-]+")
 
@@ -56,7 +51,7 @@ class ProjectActivities:
         A request that cannot run is answered with a refusal; it is not an error of this activity.
         """
         try:
-            return ProjectAnswer(project=await self._load(request, self._git, LARGEST_ANSWER))
+            return ProjectAnswer(project=await self._load(request))
         except RequestRefused as refused:
             return ProjectAnswer(refusal=refused.refusal)
         except GitError as error:
@@ -65,34 +60,11 @@ class ProjectActivities:
             )
             return ProjectAnswer(refusal=Refusal(kind=RefusalKind.GIT, message=str(error)))
 
-    @activity.defn(name=GLANCE_AT_PROJECT.name)
-    @unforeseen_stays_here
-    async def glance_at_project(self, request: CreateRequest) -> ProjectAnswer:
-        """Answer as :meth:`load_project`, if the repository is warm; never fetch anything.
-
-        Warm is a repository whose commit is on disk and, the remote says, the head of its branch.
-        """
-        takes_longer = ProjectAnswer(takes_longer=True)
-        if not self._git.has(request.repo_url, request.commit):
-            return takes_longer
-        try:
-            async with asyncio.timeout(GLANCE_S):
-                project = await self._load(request, _Heads(self._git), LARGEST_AT_A_GLANCE)
-        except (RequestRefused, GitError, TimeoutError):
-            # Whoever looks properly finds the words for it, if it is still so.
-            return takes_longer
-        return ProjectAnswer(project=project)
-
-    async def _load(
-        self,
-        request: CreateRequest,
-        branches: Branches,
-        largest: int,
-    ) -> Project:
+    async def _load(self, request: CreateRequest) -> Project:
         settings = self._settings
         check_request(request, backends=settings.backends)
         await check_study(
-            branches,
+            self._git,
             repo_url=request.repo_url,
             branch=request.branch,
             commit=request.commit,
@@ -115,7 +87,7 @@ class ProjectActivities:
             job_env=self._job_env(request.workspace),
             weights=self._weights.of_backend(request.backend).of_workspace(request.workspace),
         )
-        if len(project.model_dump_json()) > largest:
+        if len(project.model_dump_json()) > LARGEST_ANSWER:
             raise RequestRefused(
                 RefusalKind.PROJECT, "Invalid project: \nThe project has too many actions"
             )
@@ -126,17 +98,6 @@ class ProjectActivities:
         if workspace not in joins:
             return {}
         return {"EHRQL_MAX_JOIN_COUNT": str(joins[workspace])}
-
-
-class _Heads:
-    """Knows no more of a branch than its head, as the remote gives it now."""
-
-    def __init__(self, git: GitCache) -> None:
-        self._git = git
-
-    async def commit_is_on_branch(self, repo_url: str, branch: str, commit: str) -> bool:
-        """Whether a commit is the head of a branch; one before it is told by the history alone."""
-        return await self._git.resolve(repo_url, f"refs/heads/{branch}") == commit
 
 
 @lru_cache(maxsize=32)

@@ -108,10 +108,6 @@ class GitCache:
 
     # --- fetching ---
 
-    def has(self, repo_url: str, commit: str) -> bool:
-        """Whether a commit and its files are on disk: reading it needs no network."""
-        return self._store.has(self._store.path(repo_url), commit)
-
     async def fetch(self, repo_url: str, commit: str) -> None:
         """Have a commit and its files on disk (controller.md 13.1, 13.2).
 

@@ -116,18 +116,6 @@ class StubProjects:
                 kind=RefusalKind.GIT, message=f"Could not read from {request.repo_url}"
             )
             return ProjectAnswer(refusal=refusal)
-        return self._answer(request)
-
-    @activity.defn(name=contracts.GLANCE_AT_PROJECT.name)
-    async def glance_at_project(self, request: CreateRequest) -> ProjectAnswer:
-        is_cold = request.repo_url in self.gates or request.repo_url in self.broken
-        if request.repo_url in self.projects and not is_cold:
-            return self._answer(request)
-        if self.real is not None:
-            return await self.real.glance_at_project(request)
-        return ProjectAnswer(takes_longer=True)
-
-    def _answer(self, request: CreateRequest) -> ProjectAnswer:
         actions = self.projects[request.repo_url]
         weights = self.weights.get(request.backend, Weights()).of_workspace(request.workspace)
         return ProjectAnswer(
@@ -393,7 +381,6 @@ async def controller(
         workflows=WORKFLOWS,
         activities=[
             projects.load_project,
-            projects.glance_at_project,
             projects.resolve_reusable_actions,
             projects.resolve_image,
             WorkflowStates(client).find_closed,

@@ -7,7 +7,6 @@ import shutil
 import pytest
 
 from activities.controller.project import ProjectActivities
-from rap import ids
 from rap.git import GitCache
 from rap.messages import CreateOutcome
 from rap.settings import ControllerSettings
@@ -71,41 +70,6 @@ async def test_jobs_of_a_real_project_run_as_the_file_says(system: RapSystem, st
     assert by_action["data"].allow_database_access
     assert by_action["table"].database_name is None
     assert by_action["table"].commit == commit
-
-
-async def test_a_project_that_was_read_before_is_seen_at_a_glance(
-    system: RapSystem, study: StudyRepo
-):
-    commit = study.commit({"project.yaml": PROJECT})
-    await create(system, study, "data", commit=commit)
-    cold = await _activities(system)
-    _, answer = await create(system, study, "plain", commit=commit)
-    assert (answer.outcome, answer.count) == (CreateOutcome.CREATED, 1)
-    assert "load_project" in cold
-    assert await _activities(system) == cold, "no further activity"
-
-
-async def test_without_an_answer_at_a_glance_the_project_is_loaded(
-    system: RapSystem, study: StudyRepo, monkeypatch
-):
-    async def fails(_request: object) -> None:
-        raise ValueError
-
-    commit = study.commit({"project.yaml": PROJECT})
-    monkeypatch.setattr(system.projects.real, "glance_at_project", fails)
-    _, answer = await create(system, study, "plain", commit=commit)
-    assert (answer.outcome, answer.count) == (CreateOutcome.CREATED, 1)
-
-
-async def _activities(system: RapSystem) -> list[str]:
-    """What the workspace had done by others, not counting local activities."""
-    handle = system.client.get_workflow_handle(ids.workspace_workflow_id(system.slug, "ws"))
-    history = await handle.fetch_history()
-    return [
-        event.activity_task_scheduled_event_attributes.activity_type.name
-        for event in history.events
-        if event.HasField("activity_task_scheduled_event_attributes")
-    ]
 
 
 @pytest.mark.spec("rap-api:86", "controller:64")
