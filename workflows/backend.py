@@ -132,7 +132,9 @@ class BackendWorkflow:
         self._checks.look_again()
         self._touch()
 
-    @workflow.signal
+    @workflow.signal(
+        description='Set the capacity: {"max_workers": 12, "by": "me"}; {} for the configured one'
+    )
     def limits(self, order: LimitsOrder) -> None:
         """Set the capacity until further notice; an order without numbers ends that."""
         self._state.order_limits(order)
@@ -140,20 +142,26 @@ class BackendWorkflow:
         detail = ", ".join(f"{name} {value:g}" for name, value in numbers if value is not None)
         self._note(OrderKind.LIMITS, order, detail or "as configured")
 
-    @workflow.signal
+    @workflow.signal(
+        description='Set how urgent a RAP is, 1 to 5: {"rap_id": "…", "priority": 1, "by": "me"}'
+    )
     def prioritise(self, order: PriorityOrder) -> None:
         """Set how urgent a RAP is: its jobs are considered before those of lesser priority."""
         self._state.prioritise(order)
         self._note(OrderKind.PRIORITY, order, f"{order.rap_id} {order.priority}")
 
-    @workflow.signal
+    @workflow.signal(
+        description='Start no more jobs, or again: {"on": true, "by": "me", "why": "disk"}'
+    )
     def pause(self, switch: Switch) -> None:
         """Start no more jobs, or start them again (controller.md 12.1)."""
         self._state.windows.outranked(WindowKind.PAUSE)
         self._state.set_paused(on=switch.on, now=_now())
         self._note(OrderKind.PAUSE if switch.on else OrderKind.UNPAUSE, switch)
 
-    @workflow.signal
+    @workflow.signal(
+        description='Hold database jobs, or not: {"on": true, "by": "me", "why": "new data"}'
+    )
     def database_maintenance(self, switch: Switch) -> None:
         """Switch database maintenance by hand; off hands it back to the periodic check (12.3)."""
         self._state.windows.outranked(WindowKind.MAINTENANCE)
@@ -169,7 +177,9 @@ class BackendWorkflow:
         if not self._state.manual_maintenance:
             self._set_maintenance(MaintenanceType.SCHEDULED if mode.maintenance else None)
 
-    @workflow.signal
+    @workflow.signal(
+        description='Pause, and send running jobs back to waiting: {"by": "me", "why": "kernel"}'
+    )
     def prepare_for_reboot(self, order: RebootOrder) -> None:
         """Pause, and send every running job back to waiting (12.5)."""
         self._state.windows.outranked(WindowKind.REBOOT)
@@ -202,7 +212,9 @@ class BackendWorkflow:
         else:
             self._state.set_paused(on=True, now=_now())
 
-    @workflow.signal
+    @workflow.signal(
+        description='Run the jobs of a dead host elsewhere: {"host": "main", "by": "me"}'
+    )
     def host_lost(self, lost: LostHost) -> None:
         """Give up a host that will not come back: its jobs run again elsewhere."""
         jobs = [job for job in self._state.running() if job.host == lost.host]

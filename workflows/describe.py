@@ -17,6 +17,7 @@ from workflows.markdown import (
     code,
     details,
     moment,
+    page,
     plain,
     summary,
     table,
@@ -65,7 +66,7 @@ def job_texts(spec: JobSpec, attempt: JobAttempt, *, namespace: str) -> Texts:
         lines.insert(5, f"- reusable action {_commit(action)}")
     return Texts(
         summary(f"{spec.action} of {spec.workspace}, attempt {attempt.attempt}"),
-        details("\n".join(lines)),
+        details(page("\n".join(lines))),
     )
 
 
@@ -85,7 +86,7 @@ def ended_details(attempt: JobAttempt, result: AttemptResult, end: Conclusion) -
     ]
     outcome = result.outcome
     if outcome is None:
-        return "\n\n".join([*lines, "The host did not tell how it went."])
+        return page(*lines, "The host did not tell how it went.")
     if outcome.fault is not None:
         lines.append(f"Fault: {outcome.fault.value}")
     if outcome.exit_code is not None:
@@ -94,7 +95,7 @@ def ended_details(attempt: JobAttempt, result: AttemptResult, end: Conclusion) -
         lines.append(f"Image {code(outcome.image_id)}")
     if outcome.stages:
         lines.append(_stages(outcome.stages))
-    return "\n\n".join(lines)
+    return page(*lines)
 
 
 def _stages(stages: Mapping[Stage, float]) -> str:
@@ -148,7 +149,8 @@ def rap_texts(request: CreateRequest, jobs: Sequence[JobSpec], *, namespace: str
         lines.append("- the actions they need run again as well")
     by = f" for {request.created_by}" if request.created_by else ""
     return Texts(
-        summary(f"{_count(len(jobs), 'job')} of {request.workspace}{by}"), details("\n".join(lines))
+        summary(f"{_count(len(jobs), 'job')} of {request.workspace}{by}"),
+        details(page("\n".join(lines))),
     )
 
 
@@ -163,19 +165,20 @@ def rap_details(backend: str, jobs: Sequence[JobLine], *, namespace: str) -> str
             if job.has_page
             else plain(job.action, 60),
             job.code.value,
-            plain(job.message),
             str(job.attempt),
             code(job.host) if job.host else "",
+            # Its usual sentence says no more than the code.
+            "" if job.message == job.code.message else plain(job.message),
         )
         for job in shown
     )
     lines = [
         f"**{_count(len(jobs), 'job')}:** {head}",
-        table(("action", "status", "message", "attempt", "host"), rows, most=MOST_ROWS),
+        table(("action", "status", "attempt", "host", "message"), rows, most=MOST_ROWS),
         *_rest(len(jobs)),
         f"What holds up the waiting ones: {_backend_link(backend, namespace)}",
     ]
-    return "\n\n".join(lines)
+    return page(*lines)
 
 
 def _interest(job: JobLine) -> int:
@@ -243,7 +246,7 @@ def workspace_details(
         lines.append(f"**{_count(len(jobs), 'current job')}**, one for each action")
         lines.append(table(("action", "state", "RAP"), current, most=MOST_ROWS))
         lines += _rest(len(jobs))
-    return "\n\n".join(lines)
+    return page(*lines)
 
 
 # --- checks and windows ---

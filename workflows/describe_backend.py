@@ -7,7 +7,17 @@ from rap.egress import SILENT_AFTER_S, AgentReport, JobProgress, Stage
 from rap.messages import USUAL_PRIORITY, BackendLimits
 from rap.rows import BackendRow, HoldUp, QueueEntry, SlotEntry
 from workflows.describe import Texts
-from workflows.markdown import code, details, moment, plain, summary, table, workflow_link
+from workflows.markdown import (
+    brief,
+    code,
+    details,
+    moment,
+    page,
+    plain,
+    summary,
+    table,
+    workflow_link,
+)
 
 MOST_RUNNING = 50
 MOST_WAITING = 25
@@ -40,11 +50,11 @@ def backend_details(
         configured: the capacity by the settings.
         namespace: where its jobs are, for links.
     """
-    return "\n\n".join(_parts(row, configured, namespace))
+    return page(*_parts(row, configured, namespace))
 
 
 def _parts(row: BackendRow, configured: BackendLimits | None, namespace: str) -> Iterator[str]:
-    yield f"**Backend {code(row.slug)}** as of {moment(row.updated_at)}"
+    yield f"**Backend {code(row.slug)}** as of {moment(row.updated_at)}; all times are UTC"
     yield "\n".join(f"- {line}" for line in _modes(row))
     yield "\n".join(f"- {line}" for line in _capacity(row, configured))
     yield f"**{len(row.slots)} running**"
@@ -113,7 +123,7 @@ def _running(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
             code(slot.workspace, 60),
             f"{stage} (out of contact)" if slot.host in silent else stage,
             code(slot.host),
-            moment(slot.since),
+            brief(slot.since, row.updated_at),
             _kind(slot),
         )
 
@@ -132,7 +142,7 @@ def _waiting(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
             plain(entry.action, 60) or code(entry.job_id),
             code(entry.workspace, 60),
             workflow_link(entry.rap_id, ids.rap_workflow_id(entry.rap_id), namespace),
-            moment(entry.since),
+            brief(entry.since, row.updated_at),
             _kind(entry),
             str(row.priorities.get(entry.rap_id, USUAL_PRIORITY)),
         )
@@ -144,7 +154,7 @@ def _agents(row: BackendRow) -> Iterator[tuple[str, ...]]:
         free = agent.free_disk_bytes
         yield (
             code(agent.host),
-            f"{contact}{moment(agent.at)}",
+            f"{contact}{brief(agent.at, row.updated_at)}",
             plain(agent.version, 40),
             plain(agent.engine, 40) if agent.engine else "**does not answer**",
             "unknown" if free is None else f"{free / _GIB:.1f} GiB",
@@ -163,7 +173,7 @@ def _orders(row: BackendRow) -> Iterator[tuple[str, ...]]:
     for order in reversed(row.orders):
         what = f"{order.kind.value} {order.detail}".strip()
         yield (
-            moment(order.at),
+            brief(order.at, row.updated_at),
             plain(what),
             plain(order.by, 40) or "unknown",
             plain(order.why, _LONGEST_WHY),

@@ -75,6 +75,14 @@ def _fit(text: str, size: int) -> str:
     return text[:low] + _MARK
 
 
+def page(*parts: str) -> str:
+    """Paragraphs, lists and tables as one text.
+
+    The Web UI's frame is a line or two too short for it, so there is some room at its end.
+    """
+    return "\n\n".join([*parts, *["&#160;"] * 2])
+
+
 def workflow_link(label: str, workflow_id: str, namespace: str) -> str:
     """A link to the latest run of a workflow; relative, wherever the Web UI is served."""
     target = f"namespaces/{quote(namespace, safe='')}/workflows/{quote(workflow_id, safe='')}"
@@ -102,3 +110,9 @@ def moment(at: float | None) -> str:
     if at is None:
         return "never"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def brief(at: float | None, now: float) -> str:
+    """A time to the second, in UTC, without the date if that is today's."""
+    text, today = moment(at), moment(now)[:10]
+    return text.removeprefix(f"{today} ").removesuffix("Z") if at is not None else text
