@@ -6,12 +6,16 @@ from dataclasses import dataclass, field
 from temporalio import workflow
 from temporalio.workflow import ChildWorkflowHandle
 
-from rap.messages import AttemptResult, CancelOrder, SlotGrant
+from rap.messages import AttemptResult, CancelOrder, SlotGrant, SlotRequest
 from rap.models import JobSpec
 from rap.status import WAITING_HEAVY, StatusCode
 from workflows.describe import JobLine
 from workflows.job import JobWorkflow
+from workflows.markdown import cut
 from workflows.markdown import summary as named
+
+LONGEST_NAME = 60
+"""Of an action, where a backend shows it."""
 
 
 @dataclass(eq=False)
@@ -88,3 +92,17 @@ class Progress:
         elif self.spec.weight > 1:
             message = WAITING_HEAVY
         return code, f"{message} ({because})" if because else message
+
+    def slot_request(self) -> SlotRequest:
+        """What the backend needs to know to grant a slot."""
+        spec = self.spec
+        return SlotRequest(
+            job_id=spec.id,
+            workspace=spec.workspace,
+            requires_db=spec.requires_db,
+            weight=spec.weight,
+            created_at=spec.created_at,
+            position=self.position,
+            attempt=self.attempt,
+            action=cut(spec.action, LONGEST_NAME),
+        )

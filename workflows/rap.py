@@ -9,16 +9,13 @@ import asyncio
 from temporalio import workflow
 from temporalio.exceptions import (
     ActivityError,
-    ApplicationError,
     CancelledError,
     ChildWorkflowError,
     TerminatedError,
 )
-from temporalio.workflow import ChildWorkflowHandle, ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import DISCARD_JOB
-    from rap import ids
     from rap.egress import Fault
     from rap.messages import (
         Announce,
@@ -32,20 +29,17 @@ with workflow.unsafe.imports_passed_through():
         SlotGrant,
         SlotGrants,
         SlotHold,
-        SlotRequest,
-        StopOrder,
         StopReason,
     )
     from rap.models import ImageAnswer
     from rap.rows import JobChange
     from rap.status import State, StatusCode
-    from rap.temporal import STATUS_CODE, search_attributes
+    from rap.temporal import STATUS_CODE
+    from workflows.attempts import start_attempt, stop_attempt
     from workflows.calls import on_host
     from workflows.definition import image_of, job_definition
-    from workflows.describe import job_texts, rap_code, rap_details
+    from workflows.describe import rap_code, rap_details
     from workflows.images import ImageQuestions
-    from workflows.job import JobWorkflow
-    from workflows.markdown import cut
     from workflows.outbox import settle
     from workflows.progress import Progress
     from workflows.rap_messages import RapMessages
@@ -122,7 +116,7 @@ class RapWorkflow:
             job.cancelled = order
             self._conclude(job, plain(StatusCode.CANCELLED_BY_USER), completed_at=order.at)
             if job.child is not None:
-                stopping = asyncio.create_task(self._stop(job.child, order))
+                stopping = asyncio.create_task(stop_attempt(job.child, order))
                 self._stopping.add(stopping)
                 stopping.add_done_callback(self._stopping.discard)
 
@@ -153,18 +147,18 @@ class RapWorkflow:
                 continue
             job.spec = job.spec.model_copy(update={"weight": weight})
             if job.is_queued:
-                self._messages.request_slot(self._slot_request(job))
+                self._messages.request_slot(job.slot_request())
 
     @workflow.signal
     def announce(self, question: Announce) -> None:  # noqa: ARG002 - every message has an argument
         """Tell the backend which jobs use a slot and which wait for one."""
         self._messages.announce(
             holds=tuple(
-                SlotHold(request=self._slot_request(job), host=job.grant.host)
+                SlotHold(request=job.slot_request(), host=job.grant.host)
                 for job in self._jobs.values()
                 if job.holds_slot and job.grant is not None
             ),
-            requests=tuple(self._slot_request(job) for job in self._jobs.values() if job.is_queued),
+            requests=tuple(job.slot_request() for job in self._jobs.values() if job.is_queued),
         )
 
     @workflow.query
@@ -240,7 +234,7 @@ class RapWorkflow:
 
     async def _get_slot(self, job: Progress) -> SlotGrant | None:
         """Ask the backend for a slot and wait for it; nothing if the job was cancelled first."""
-        self._messages.request_slot(self._slot_request(job))
+        self._messages.request_slot(job.slot_request())
         job.is_queued = True
         if not job.code.is_reset:
             self._enter(job, *job.waiting_code())
@@ -252,19 +246,6 @@ class RapWorkflow:
             return None
         job.holds_slot = True
         return job.grant
-
-    def _slot_request(self, job: Progress) -> SlotRequest:
-        spec = job.spec
-        return SlotRequest(
-            job_id=spec.id,
-            workspace=spec.workspace,
-            requires_db=spec.requires_db,
-            weight=spec.weight,
-            created_at=spec.created_at,
-            position=job.position,
-            attempt=job.attempt,
-            action=cut(spec.action, 60),
-        )
 
     async def _run_attempt(
         self, job: Progress, grant: SlotGrant, image: ImageAnswer
@@ -284,10 +265,10 @@ class RapWorkflow:
         )
         try:
             with self._messages.starting_work():
-                job.child = await self._start_child(job, attempt)
+                job.child = await start_attempt(job.spec, attempt)
             job.host = grant.host
             if job.cancelled is not None:
-                await self._stop(job.child, job.cancelled)
+                await stop_attempt(job.child, job.cancelled)
             return await job.child
         except ChildWorkflowError as error:
             await on_host(
@@ -298,41 +279,6 @@ class RapWorkflow:
             )
             killed = isinstance(error.cause, TerminatedError | CancelledError)
             return AttemptResult(stopped=StopReason.KILLED_BY_ADMIN if killed else None)
-
-    async def _start_child(
-        self, job: Progress, attempt: JobAttempt
-    ) -> ChildWorkflowHandle[JobWorkflow, AttemptResult]:
-        spec = job.spec
-        texts = job_texts(spec, attempt, namespace=workflow.info().namespace)
-        return await workflow.start_child_workflow(
-            JobWorkflow.run,
-            attempt,
-            id=ids.job_workflow_id(spec.id),
-            parent_close_policy=ParentClosePolicy.REQUEST_CANCEL,
-            search_attributes=search_attributes(
-                rap_id=spec.rap_id,
-                job_id=spec.id,
-                backend=spec.backend,
-                workspace=spec.workspace,
-                action=spec.action,
-                requester=spec.user,
-                project=spec.project,
-                requires_db=spec.requires_db,
-            ),
-            static_summary=texts.summary,
-            static_details=texts.details,
-        )
-
-    async def _stop(
-        self, child: ChildWorkflowHandle[JobWorkflow, AttemptResult], order: CancelOrder
-    ) -> None:
-        """Tell a running attempt to stop; one that has just ended needs no telling."""
-        try:
-            await child.signal(
-                JobWorkflow.stop, StopOrder(reason=StopReason.CANCELLED, by=order.by)
-            )
-        except ApplicationError:
-            workflow.logger.info("%s ended before its cancel arrived", child.id)
 
     # --- what we tell others ---
 
@@ -368,8 +314,8 @@ class RapWorkflow:
         completed_at: float | None = None,
         result: AttemptResult | None = None,
     ) -> None:
-        job.message = message
         outcome = result.outcome if result else None
+        job.message = message
         self._messages.record(
             JobChange(
                 job_id=job.spec.id,

@@ -1,8 +1,14 @@
 """From what workflows know to the rows of the read model. Pure."""
 
+from collections.abc import Iterable
+
 from rap.messages import Reservation
 from rap.models import JobSpec
-from rap.rows import JobRow, QueueEntry, RapRows, SlotEntry
+from rap.rows import JobChange, JobChanges, JobRow, QueueEntry, RapRows, SlotEntry
+from rap.status import StatusCode
+
+LAST_ATTEMPT = 999
+"""An attempt number beyond all real ones: later than anything that a RAP may still write."""
 
 
 def rap_rows(rap_id: str, jobs: tuple[JobSpec, ...]) -> RapRows:
@@ -43,6 +49,17 @@ def _trace_attributes(spec: JobSpec) -> dict[str, str]:
         values = value if isinstance(value, list | tuple) else (value,)
         attributes[f"job.analysis_scope.{key}"] = ",".join(map(str, values))
     return attributes
+
+
+def killed(job_ids: Iterable[str], *, at: float) -> JobChanges:
+    """The end of jobs whose RAP was terminated: nobody else tells of it any more."""
+    code = StatusCode.KILLED_BY_ADMIN
+    return JobChanges(
+        changes=tuple(
+            JobChange(job_id=job_id, attempt=LAST_ATTEMPT, code=code, message=code.message, at=at)
+            for job_id in job_ids
+        )
+    )
 
 
 def slot_entry(job: Reservation) -> SlotEntry:

@@ -8,9 +8,6 @@ import contextlib
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.workflow import ParentClosePolicy
 
 with workflow.unsafe.imports_passed_through():
     from activities.contracts import (
@@ -32,35 +29,28 @@ with workflow.unsafe.imports_passed_through():
         KnownJob,
         KnownRap,
         RapLost,
-        RapStart,
         SettleAnswer,
         SettleRequest,
         WorkflowIds,
         WorkspaceStart,
     )
     from rap.models import CreateRequest, JobSpec, Project, Refusal, ResolveRequest
-    from rap.rows import IntentSettlement, IntentState, JobChange, JobChanges
-    from rap.status import State, StatusCode
-    from rap.temporal import search_attributes
+    from rap.rows import IntentSettlement, IntentState, JobChanges
+    from rap.status import State
     from workflows.calls import on_controller, on_records, tell
-    from workflows.describe import rap_texts, workspace_details
+    from workflows.describe import workspace_details
     from workflows.outbox import Outbox, settle
     from workflows.planning import Plan, check_codelists, plan_jobs, uses_reusable_action
-    from workflows.rows import rap_rows
-    from workflows.weighing import weigh
+    from workflows.rap_start import is_too_large, rap_start, start_rap
+    from workflows.rows import killed, rap_rows
     from workflows.workspace_jobs import WorkspaceJobs
 
 ANSWER_WITHIN = timedelta(seconds=22)
 """A create that takes longer is given up: the client would not hear the answer any more."""
 
 FIRST_QUESTION_WITHIN = timedelta(minutes=1)
-LARGEST_RAP = 1_500_000
-"""Bytes of a RAP's argument; Temporal takes no more than 2 MiB."""
-
 REMEMBER_REFUSALS_S = 24 * 3600
 CHECK_RAPS_OLDER_THAN_S = 60
-LAST_ATTEMPT = 999
-"""An attempt number beyond all real ones."""
 
 
 @workflow.defn(name="WorkspaceWorkflow")
@@ -173,47 +163,13 @@ class WorkspaceWorkflow:
     async def _start_rap(
         self, request: CreateRequest, project: Project, jobs: tuple[JobSpec, ...]
     ) -> CreateAnswer:
-        jobs = tuple(
-            job.model_copy(update={"trace_context": _new_trace()})
-            for job in weigh(jobs, project.weights)
-        )
-        start = RapStart(
-            rap_id=request.rap_id,
-            backend=self._backend,
-            workspace=self._workspace,
-            jobs=jobs,
-            limits=project.limits,
-            image_registry=project.image_registry,
-            pins_images=project.pins_images,
-            job_env=project.job_env,
-            awaited=self._jobs.states_awaited_by(jobs),
-            tells_status=True,
-        )
-        if len(start.model_dump_json()) > LARGEST_RAP:
+        start = rap_start(request, project, jobs, self._jobs.states_awaited_by(jobs))
+        if is_too_large(start):
             return _refused(
                 f"The request comes to {len(jobs)} jobs, more than can be run at once. Please "
                 "request fewer actions."
             )
-        texts = rap_texts(request, jobs, namespace=workflow.info().namespace)
-        try:
-            await workflow.start_child_workflow(
-                "RapWorkflow",
-                start,
-                id=ids.rap_workflow_id(request.rap_id),
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
-                parent_close_policy=ParentClosePolicy.ABANDON,
-                search_attributes=search_attributes(
-                    rap_id=request.rap_id,
-                    backend=self._backend,
-                    workspace=self._workspace,
-                    requester=request.created_by,
-                    project=request.project,
-                    requires_db=any(job.requires_db for job in jobs),
-                ),
-                static_summary=texts.summary,
-                static_details=texts.details,
-            )
-        except WorkflowAlreadyStartedError:
+        if not await start_rap(start, request):
             # The id belongs to a RAP of another workspace.
             return CreateAnswer(outcome=CreateOutcome.INCONSISTENT)
         # From here on the RAP exists: no answer but CREATED would be true.
@@ -225,10 +181,10 @@ class WorkspaceWorkflow:
                 count=len(jobs),
                 created_at=_now(),
             ),
-            jobs,
+            start.jobs,
         )
         self._show()
-        await on_records(RECORD_JOBS, JobChanges(created=rap_rows(request.rap_id, jobs)))
+        await on_records(RECORD_JOBS, JobChanges(created=rap_rows(request.rap_id, start.jobs)))
         return CreateAnswer(outcome=CreateOutcome.CREATED, count=len(jobs))
 
     @workflow.update
@@ -312,27 +268,7 @@ class WorkspaceWorkflow:
                     # Terminated while it waited: its backend knows nothing of it.
                     self.rap_lost(RapLost(rap_id=rap_id))
             elif isinstance(message, tuple):
-                await self._record_killed(message)
-
-    async def _record_killed(self, job_ids: tuple[str, ...]) -> None:
-        """Make the end of a terminated RAP's jobs known to readers."""
-        code = StatusCode.KILLED_BY_ADMIN
-        await on_records(
-            RECORD_JOBS,
-            JobChanges(
-                changes=tuple(
-                    JobChange(
-                        job_id=job_id,
-                        # Later than anything that the RAP may still have written.
-                        attempt=LAST_ATTEMPT,
-                        code=code,
-                        message=code.message,
-                        at=_now(),
-                    )
-                    for job_id in job_ids
-                )
-            ),
-        )
+                await on_records(RECORD_JOBS, killed(message, at=_now()))
 
     async def _forget_closed_raps(self) -> None:
         """Before planning: a RAP that was terminated must not keep its actions busy for ever."""
@@ -406,12 +342,6 @@ def _refused(text: str) -> CreateAnswer:
 
 def _refused_by(refusal: Refusal | None) -> CreateAnswer:
     return _refused(refusal.message if refusal is not None else "Unknown error")
-
-
-def _new_trace() -> dict[str, str]:
-    """A new W3C trace, never that of the request: its root is the job (controller.md 16.3)."""
-    random = workflow.random()
-    return {"traceparent": f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"}
 
 
 def _now() -> float:
