@@ -24,6 +24,10 @@ fix:
 bench what="latency" *options:
     bench/{{ what }} {{ options }}
 
+# Make the pictures of docs/how-to/web-ui.md again, with a real browser (a minute)
+screenshots:
+    scripts/screenshots
+
 # Run the whole system in this terminal until Ctrl-C
 dev *options:
     .venv/bin/rap dev {{ options }}
