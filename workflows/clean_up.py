@@ -11,6 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from rap.messages import DiscardOrder, JobAttempt
     from rap.temporal import search_attributes
     from workflows.calls import on_host
+    from workflows.describe import clean_up_texts
 
 WAIT = timedelta(days=30)
 """A host that does not come back within this time has nothing left, or is looked after by hand."""
@@ -38,6 +39,7 @@ class CleanUpWorkflow:
 async def clean_up_later(attempt: JobAttempt) -> None:
     """Start a ``CleanUpWorkflow`` that outlives its starter."""
     definition = attempt.definition
+    texts = clean_up_texts(attempt, namespace=workflow.info().namespace)
     await workflow.start_child_workflow(
         CleanUpWorkflow.run,
         attempt,
@@ -51,5 +53,6 @@ async def clean_up_later(attempt: JobAttempt) -> None:
             workspace=definition.workspace,
             action=definition.action,
         ),
-        static_summary=f"Clear away {definition.action} on {attempt.host} once it is back"[:200],
+        static_summary=texts.summary,
+        static_details=texts.details,
     )

@@ -70,6 +70,22 @@ def job_texts(spec: JobSpec, attempt: JobAttempt, *, namespace: str) -> Texts:
     )
 
 
+def clean_up_texts(attempt: JobAttempt, *, namespace: str) -> Texts:
+    """What a host has to clear away, should it come back."""
+    job_id, host = attempt.definition.id, code(attempt.host)
+    job = workflow_link(attempt.definition.action, ids.job_workflow_id(job_id), namespace)
+    return Texts(
+        summary(f"Clear away {attempt.definition.action} on {attempt.host} once it is back"),
+        details(
+            page(
+                f"Host {host} was declared lost while attempt {attempt.attempt} of {job} was with "
+                "it. Should it come back, it removes what is left of that attempt; the job itself "
+                "has gone on elsewhere."
+            )
+        ),
+    )
+
+
 def running_details(attempt: JobAttempt) -> str:
     """Where a job stands while its attempt runs."""
     return (

@@ -20,7 +20,8 @@ LONGEST_DETAILS = 20_000
 _MARK = "…"
 _HARMLESS = re.compile(r"[^A-Za-z0-9 ,;?/'\u00a1-\U0010ffff-]")
 _FIT_FOR_CODE = re.compile(r"[ -_a-{}~]+")  # ASCII without backtick and bar
-_ENVELOPE = 2
+_QUOTES = 2
+_LONGEST_ESCAPE = 12
 
 
 def plain(text: str, longest: int = 120) -> str:
@@ -61,11 +62,9 @@ def details(text: str) -> str:
 
 def _fit(text: str, size: int) -> str:
     """As much of a text as takes so many bytes, however the converter may write it."""
-    if len(text) * 6 + _ENVELOPE <= size:
+    if len(text) * _LONGEST_ESCAPE + _QUOTES <= size or len(json.dumps(text)) <= size:
         return text
     low, high = 0, min(len(text), size)
-    if len(json.dumps(text)) <= size:
-        return text
     while low < high:
         middle = (low + high + 1) // 2
         if len(json.dumps(text[:middle] + _MARK)) <= size:
