@@ -8,10 +8,10 @@ import signal
 import sys
 from types import FrameType
 
-from api import figures, serving
-from rap import telemetry
+from api import metrics, serving
 from rap.errors import ConfigurationError
 from rap.settings import ApiSettings, RecordsSettings, load
+from rap.telemetry import logs
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
@@ -25,8 +25,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, _leave)
     try:
         settings = load(ApiSettings)
-        telemetry.configure(settings.loglevel)
-        with figures.served(settings.metrics_address, processes=settings.rap_api_workers):
+        logs.configure(settings.loglevel)
+        with metrics.served(settings.metrics_address, processes=settings.rap_api_workers):
             serving.run(settings, load(RecordsSettings).url)
         code = 0
     except ConfigurationError as error:

@@ -1,4 +1,4 @@
-"""What is told about every request: a line in the log, figures, a span, and an id to find them by.
+"""What is told about every request: a line in the log, metrics, a span, and an id to find them by.
 
 Neither tokens nor queries nor bodies are told.
 """
@@ -16,9 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import figures
+from api import metrics
 from api.errors import page
-from rap import tracing
+from rap.telemetry import traces
 
 log = structlog.get_logger()
 
@@ -34,13 +34,11 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being served."""
 
 
-class Observation:
+class AccessLog:
     """Tells about requests, and answers those whose handling failed in a way nobody foresaw.
 
-    Args:
-        app: serves them.
-        endpoints: path to the name by which its figures and spans are known.
-        quiet: paths that nothing is told of, since they are asked for every few seconds.
+    ``endpoints`` says by which name the metrics and spans of a path are known. Of the ``quiet``
+    paths nothing is told, since they are asked for every few seconds.
     """
 
     def __init__(self, app: ASGIApp, endpoints: dict[str, str], quiet: frozenset[str]) -> None:
@@ -63,7 +61,7 @@ class Observation:
             if scope["path"] in self._quiet:
                 await self._serve(scope, receive, _Answer(send, id_))
                 return
-            with tracing.span(
+            with traces.span(
                 "api",
                 f"{method} {endpoint}",
                 {"http.request.method": method, "http.route": endpoint, "rap.request": id_},
@@ -75,9 +73,9 @@ class Observation:
                     await self._serve(scope, receive, answer)
                 finally:
                     seconds = time.perf_counter() - began
-                    tracing.add(span, {"http.response.status_code": answer.status})
-                    figures.REQUESTS.labels(endpoint, method, answer.status).inc()
-                    figures.SECONDS.labels(endpoint).observe(seconds)
+                    traces.add(span, {"http.response.status_code": answer.status})
+                    metrics.REQUESTS.labels(endpoint, method, answer.status).inc()
+                    metrics.SECONDS.labels(endpoint).observe(seconds)
                     log.info(
                         "Request answered",
                         method=method,
@@ -94,7 +92,7 @@ class Observation:
             answer.status = answer.status or _GONE
         except Exception as error:
             log.exception("A request failed")
-            tracing.fail(trace.get_current_span(), tracing.Failure(type(error).__name__))
+            traces.fail(trace.get_current_span(), traces.Failure(type(error).__name__))
             if answer.status:
                 raise  # the server breaks the answer off
             broken = page(HTTPStatus.INTERNAL_SERVER_ERROR, "The fault was logged.")
@@ -127,6 +125,6 @@ class _Answer:
 def _named(span: trace.Span) -> str:
     """The span as the W3C header names it; empty if nothing is told of it."""
     context = span.get_span_context()
-    if not tracing.is_on() or not context.is_valid:
+    if not traces.is_on() or not context.is_valid:
         return ""
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{int(context.trace_flags):02x}"

@@ -5,17 +5,21 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 
 from fastapi import FastAPI
+from starlette.routing import Route
 
-from api import errors
+from api import backend_status, errors, probes, site
+from api.access_log import AccessLog
 from api.auth import Tokens
-from api.observation import Observation
-from api.orchestrator import Orchestrator
-from api.routers import backend, probes, rap, site
+from api.cancel import cancel
+from api.create import create
+from api.offering import offer_for_ever
 from api.services import Services
-from api.settling import settle_for_ever
+from api.status import status
 from api.transport import AllowedHosts, SecurityHeaders, SlashRedirect
 from rap.records import Records
 from rap.settings import ApiSettings
+from rap.temporal.health import Watch
+from workflows.client import TemporalOrchestrator
 
 BASE = "/controller/v1"
 
@@ -23,35 +27,36 @@ BASE = "/controller/v1"
 def create_app(
     settings: ApiSettings,
     records: Records,
-    orchestrator: Orchestrator,
+    orchestrator: TemporalOrchestrator,
     *,
     tokens: Mapping[str, tuple[str, ...]] | None = None,
+    temporal: Watch | None = None,
     closing: AbstractContextManager[object] | None = None,
 ) -> FastAPI:
-    """Build the application.
+    """Build the application, whose orchestrator may be unreachable.
 
-    Args:
-        settings: of the API process.
-        records: the read model, its tables up to date.
-        orchestrator: takes creates and cancels; may be unreachable.
-        tokens: token to backends; from the environment by default.
-        closing: left when the application ends.
+    The tokens come from the environment by default; ``temporal`` looks whether Temporal works, and
+    ``closing`` is left when the application ends.
     """
     services = Services(
         tokens=Tokens(settings.client_tokens() if tokens is None else tokens),
         records=records,
         orchestrator=orchestrator,
         timeout=settings.rap_api_timeout,
+        temporal=temporal,
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         with closing or nullcontext():
-            settling = asyncio.create_task(settle_for_ever(services))
+            helpers = [asyncio.create_task(offer_for_ever(services))]
+            if temporal is not None:
+                helpers.append(asyncio.create_task(temporal.run()))
             yield
-            settling.cancel()
-            with suppress(asyncio.CancelledError):
-                await settling
+            for helper in helpers:
+                helper.cancel()
+                with suppress(asyncio.CancelledError):
+                    await helper
 
     # The framework's own pages, redirects and errors would not have the promised forms.
     app = FastAPI(
@@ -59,14 +64,17 @@ def create_app(
     )
     app.state.services = services
     app.router.routes.append(site.health)
-    for router in (backend.router, rap.router, site.router):
+    for router in (backend_status.router, site.router):
         app.include_router(router, prefix=BASE)
+    for name, endpoint in (("create", create), ("cancel", cancel), ("status", status)):
+        app.post(f"{BASE}/rap/{name}/")(endpoint)
     app.include_router(probes.router)
+    for path in _SLASHED:
+        app.router.routes.append(Route(f"{BASE}{path}".removesuffix("/"), SlashRedirect()))
     errors.install(app)
     # The last one added is the first to see a request.
-    app.add_middleware(SlashRedirect, paths=[f"{BASE}{path}" for path in _SLASHED])
     app.add_middleware(AllowedHosts, hosts=settings.rap_api_allowed_hosts, except_for=probes.PATHS)
-    app.add_middleware(Observation, endpoints=_ENDPOINTS, quiet=probes.PATHS)
+    app.add_middleware(AccessLog, endpoints=_ENDPOINTS, quiet=probes.PATHS)
     app.add_middleware(SecurityHeaders)
     return app
 

@@ -1,4 +1,4 @@
-"""Who may see which backends (rap-api.md A3)."""
+"""Who may see which backends (docs/spec/rap-api.md A3)."""
 
 import hmac
 from collections.abc import Mapping

@@ -1,12 +1,10 @@
-"""The flags of backends (rap-api.md A5)."""
-
-import asyncio
+"""The flags of backends (docs/spec/rap-api.md A5)."""
 
 from fastapi import APIRouter
 
-from api.errors import JsonAnswer, OutcomeUnknown
+from api.errors import JsonAnswer
 from api.services import Authenticated, Served
-from rap.presentation import present_backends
+from rap.status_answers import present_backends
 
 router = APIRouter(prefix="/backend")
 
@@ -14,9 +12,6 @@ router = APIRouter(prefix="/backend")
 @router.get("/status/")
 async def backend_status(served: Served, client: Authenticated) -> JsonAnswer:
     """Answer with the backends that the token covers, also those never seen."""
-    try:
-        async with asyncio.timeout(served.timeout):
-            rows = await served.ask(served.records.backends, client.backends)
-    except TimeoutError as error:
-        raise OutcomeUnknown("The status cannot be had at the moment.") from error
+    async with served.in_time("The status cannot be had at the moment."):
+        rows = await served.ask(served.records.backend_flags, client.backends)
     return JsonAnswer({"backends": present_backends(client.backends, rows)})

@@ -1,30 +1,38 @@
-"""Creating a RAP (rap-api.md A6).
+"""Creating a RAP (docs/spec/rap-api.md A6).
 
 The order of the steps is what makes an answer certain: the intent is written before the order is
-sent, and a JSON error is answered only when no job of this RAP exists or ever will.
+sent, and a JSON error is answered only when no job of this RAP exists or ever will. What is not
+decided in time, or not now, is carried through by :mod:`api.offering`.
 """
 
-import asyncio
 import time
 from http import HTTPStatus
+from typing import Annotated
 
 import structlog
+from fastapi import Depends
 
-from api.auth import Client
-from api.bodies import Body
 from api.errors import JsonAnswer, OutcomeUnknown, Refused
-from api.orchestrator import OrderFailed, OrderLost
-from api.services import Services
-from rap import tracing
-from rap.messages import CreateAnswer, CreateOutcome
+from api.request_bodies import CREATE, Body, reader
+from api.services import Authenticated, Served, Services
+from rap.deadlines import API_S, WORKSPACE_S
+from rap.messages.workspaces import CreateAnswer, CreateOutcome
 from rap.models import CreateRequest
 from rap.records import StoredJob
 from rap.rows import Intent, IntentSettlement, IntentState
+from rap.telemetry import traces
 
 log = structlog.get_logger()
 
+_NOT_KNOWN = "What became of the request is not known yet."
+_OURS = ("budget", "number")
+_WAY_BACK_S = API_S - WORKSPACE_S
+_LEAST_S = 1.0
 
-async def create(services: Services, client: Client, body: Body) -> JsonAnswer:
+CreateBody = Annotated[Body, Depends(reader(CREATE))]
+
+
+async def create(services: Served, client: Authenticated, body: CreateBody) -> JsonAnswer:
     """Answer a create request whose body is valid.
 
     Raises:
@@ -33,20 +41,19 @@ async def create(services: Services, client: Client, body: Body) -> JsonAnswer:
     """
     if body["backend"] not in client.backends:
         raise _not_created("Unknown error")
-    request = CreateRequest.model_validate({**body, "asked_at": time.time()})
-    try:
-        async with asyncio.timeout(services.timeout):
-            return await _create(services, request)
-    except (TimeoutError, OrderLost) as error:
-        raise OutcomeUnknown("What became of the request is not known yet.") from error
+    began = time.monotonic()
+    given = {name: value for name, value in body.items() if name not in _OURS}
+    request = CreateRequest.model_validate(given)
+    async with services.in_time(_NOT_KNOWN):
+        return await _create(services, request, began)
 
 
-async def _create(services: Services, request: CreateRequest) -> JsonAnswer:
+async def _create(services: Services, request: CreateRequest, began: float) -> JsonAnswer:
     records = services.records
-    known = await services.ask(records.rap, request.rap_id)
+    known = await services.ask_again(records.rap, request.rap_id)
     if known:
         return _known_already(request, known)
-    standing = await services.ask(records.announce, _intent(request))
+    standing = await services.ask_again(records.announce, _intent(request))
     if standing.state is IntentState.ACCEPTED:
         # Another create of this RAP was accepted since we looked.
         known = await services.ask(records.rap, request.rap_id)
@@ -54,19 +61,19 @@ async def _create(services: Services, request: CreateRequest) -> JsonAnswer:
             return _known_already(request, known)
     elif (standing.backend, standing.workspace) != (request.backend, request.workspace):
         raise OutcomeUnknown("A request for this RAP in another workspace is being decided.")
-    try:
-        with tracing.span("api", "create_jobs", _told_of(request)):
-            answer = await services.orchestrator.create(request)
-    except OrderFailed as error:
-        await _withdraw(services, request)
-        raise _not_created("Unknown error") from error
+    left = services.timeout - (time.monotonic() - began)
+    request = request.model_copy(
+        update={"number": standing.number, "budget": max(left - _WAY_BACK_S, _LEAST_S)}
+    )
+    with traces.span("api", "create_jobs", _told_of(request)):
+        answer = await services.orchestrator.create(request)
     if answer.outcome is CreateOutcome.INCONSISTENT:
         await _withdraw(services, request)
     return _answer(request, answer)
 
 
 def _told_of(request: CreateRequest) -> dict[str, str]:
-    """What the span of a create says (rap-api.md A11)."""
+    """What the span of a create says (docs/spec/rap-api.md A11)."""
     return {
         "backend": request.backend,
         "workspace": request.workspace,
@@ -89,6 +96,11 @@ def _answer(request: CreateRequest, answer: CreateAnswer) -> JsonAnswer:
     match answer.outcome:
         case CreateOutcome.REFUSED:
             raise _not_created(answer.details)
+        case CreateOutcome.FAILED:
+            raise _not_created("Unknown error")
+        case CreateOutcome.NOT_NOW:
+            log.warning("A create cannot be decided yet", rap=rap_id, reason=answer.details)
+            raise OutcomeUnknown(_NOT_KNOWN)
         case CreateOutcome.INCONSISTENT:
             raise Refused(
                 HTTPStatus.BAD_REQUEST,
@@ -97,21 +109,16 @@ def _answer(request: CreateRequest, answer: CreateAnswer) -> JsonAnswer:
             )
         case CreateOutcome.CREATED:
             log.info("RAP created", rap=rap_id, workspace=request.workspace, jobs=answer.count)
-            status, result, details = (
-                HTTPStatus.CREATED,
-                "Success",
-                f"Jobs created for rap_id '{rap_id}'",
-            )
+            result, details = "Success", f"Jobs created for rap_id '{rap_id}'"
         case CreateOutcome.NO_CHANGE:
-            status, result, details = (
-                HTTPStatus.OK,
-                "No change",
-                f"Jobs already created for rap_id '{rap_id}'",
-            )
+            result, details = "No change", f"Jobs already created for rap_id '{rap_id}'"
         case CreateOutcome.NOTHING_TO_DO:
-            status, result, details = HTTPStatus.OK, "Nothing to do", answer.details
-    body = {"result": result, "details": details, "rap_id": rap_id, "count": answer.count}
-    return JsonAnswer(body, status_code=status)
+            result, details = "Nothing to do", answer.details
+    created = answer.outcome is CreateOutcome.CREATED
+    return JsonAnswer(
+        {"result": result, "details": details, "rap_id": rap_id, "count": answer.count},
+        status_code=HTTPStatus.CREATED if created else HTTPStatus.OK,
+    )
 
 
 def _not_created(details: str) -> Refused:
@@ -125,12 +132,12 @@ def _intent(request: CreateRequest) -> Intent:
         workspace=request.workspace,
         repo_url=request.repo_url,
         commit=request.commit,
-        created_at=request.asked_at,
+        request=request.model_dump_json(),
     )
 
 
 async def _withdraw(services: Services, request: CreateRequest) -> None:
     settlement = IntentSettlement(
-        rap_id=request.rap_id, state=IntentState.REFUSED, asked_at=request.asked_at
+        rap_id=request.rap_id, state=IntentState.REFUSED, number=request.number
     )
     await services.ask(services.records.settle, settlement)

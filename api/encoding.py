@@ -1,4 +1,4 @@
-"""JSON as the API sends it (rap-api.md A2): ASCII only."""
+"""JSON as the API sends it (docs/spec/rap-api.md A2): ASCII only."""
 
 import codecs
 import json

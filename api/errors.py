@@ -1,4 +1,4 @@
-"""Answers and errors in the shapes that clients know (rap-api.md A2).
+"""Answers and errors in the shapes that clients know (docs/spec/rap-api.md A2).
 
 job-server tells errors apart by whether their body is JSON: JSON is final, anything else means
 "ask again". So a JSON error is always ``{"error": …, "details": …}`` and says for certain that
@@ -35,16 +35,11 @@ class Refused(Exception):
         self.body = {"error": error, "details": details, **more}
 
 
-class OutcomeUnknown(Exception):
+class OutcomeUnknown(HTTPException):
     """Whether the request was or will be carried out is not known; answered without JSON."""
 
-
-class BodyTooSlow(Exception):
-    """The body of the request did not arrive in time."""
-
-
-class BodyTooLarge(Exception):
-    """The body of the request exceeds the limit; it was not read to its end."""
+    def __init__(self, text: str) -> None:
+        super().__init__(HTTPStatus.SERVICE_UNAVAILABLE, text)
 
 
 def page(status: HTTPStatus, text: str = "") -> HTMLResponse:
@@ -59,32 +54,22 @@ def page(status: HTTPStatus, text: str = "") -> HTMLResponse:
 def install(app: FastAPI) -> None:
     """Make the application answer every error in these shapes, the framework's own included.
 
-    What nobody foresaw is answered by :class:`api.observation.Observation`, around all of it.
+    What nobody foresaw is answered by :class:`api.access_log.AccessLog`, around all of it.
     """
 
     @app.exception_handler(Refused)
     async def refused(_request: Request, error: Refused) -> Response:
         return JsonAnswer(error.body, status_code=error.status)
 
-    @app.exception_handler(OutcomeUnknown)
-    async def outcome_unknown(_request: Request, error: OutcomeUnknown) -> Response:
-        return page(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-
     @app.exception_handler(Unavailable)
     async def unavailable(_request: Request, _error: Unavailable) -> Response:
         # Logged, once for each outage, by whoever asked.
         return page(HTTPStatus.SERVICE_UNAVAILABLE, "The service is being restored; try again.")
 
-    @app.exception_handler(BodyTooLarge)
-    async def too_large(_request: Request, _error: BodyTooLarge) -> Response:
-        return page(HTTPStatus.BAD_REQUEST, "The body of the request is too large.")
-
-    @app.exception_handler(BodyTooSlow)
-    async def too_slow(_request: Request, _error: BodyTooSlow) -> Response:
-        return page(HTTPStatus.REQUEST_TIMEOUT, "The body of the request did not arrive.")
-
     @app.exception_handler(HTTPException)
-    async def of_the_framework(_request: Request, error: HTTPException) -> Response:
-        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            return HTMLResponse(b"", status_code=error.status_code, headers=error.headers)
-        return page(HTTPStatus(error.status_code))
+    async def not_json(_request: Request, error: HTTPException) -> Response:
+        status = HTTPStatus(error.status_code)
+        if status is HTTPStatus.METHOD_NOT_ALLOWED:
+            return HTMLResponse(b"", status_code=status, headers=error.headers)
+        # The framework's own say no more than their status does.
+        return page(status, "" if error.detail == status.phrase else error.detail)

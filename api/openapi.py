@@ -1,4 +1,4 @@
-"""The OpenAPI document of the API (rap-api.md A9), served as ``spec.json``.
+"""The OpenAPI document of the API (docs/spec/rap-api.md A9), served as ``spec.json``.
 
 Written by hand, because its request schemas are the ones enforced, and what is promised here must
 not change when a handler does.
@@ -6,7 +6,7 @@ not change when a handler does.
 
 from typing import Any
 
-from api.schemas import CANCEL, CREATE, RAP_ID, STATUS
+from api.request_bodies import CANCEL, CREATE, RAP_ID, STATUS
 from rap.status import State, StatusCode
 
 _ANY_STRING = {"type": "string"}
@@ -49,12 +49,12 @@ _BACKEND = _object(
     last_seen=_MOMENT_OR_NULL,
     paused=_object(status=_SWITCH, since=_MOMENT_OR_NULL),
     db_maintenance=_object(
-        status=_SWITCH,
-        since=_MOMENT_OR_NULL,
-        type={"enum": ["manual", "scheduled", None]},
+        status=_SWITCH, since=_MOMENT_OR_NULL, type={"enum": ["manual", "scheduled", None]}
     ),
 )
 _ERROR = _object(error=_ANY_STRING, details=_ANY_STRING)
+_MISSING = _object(error=_ANY_STRING, details=_ANY_STRING, rap_id=RAP_ID)
+_MISSING["properties"]["not_found"] = {"type": "array", "items": _ANY_STRING}
 _RESULT = _object(result=_ANY_STRING, details=_ANY_STRING, rap_id=RAP_ID, count=_COUNT)
 
 
@@ -81,12 +81,25 @@ _LINKS: dict[str, Any] = {
         "description": "Cancel the jobs that were asked for.",
     },
 }
+_LINKED = {"links": _LINKS}
 _UNAUTHORIZED = {"401": _answer("There is no token, or it is not known.", _ref("Error"))}
 _INVALID = {"400": _answer("The body is not JSON, or not of the right form.", _ref("Error"))}
 
 
-def _body(name: str) -> dict[str, Any]:
-    return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
+def _post(
+    name: str, summary: str, description: str, body: str, answers: dict[str, Any]
+) -> dict[str, Any]:
+    content = {"application/json": {"schema": _ref(body)}}
+    return {
+        "post": {
+            "operationId": name,
+            "tags": ["rap_operations"],
+            "summary": summary,
+            "description": description,
+            "requestBody": {"required": True, "content": content},
+            "responses": answers,
+        }
+    }
 
 
 DOCUMENT: dict[str, Any] = {
@@ -124,83 +137,61 @@ DOCUMENT: dict[str, Any] = {
                 },
             }
         },
-        "/rap/create/": {
-            "post": {
-                "operationId": "rap_create",
-                "tags": ["rap_operations"],
-                "summary": "Create a RAP",
-                "description": (
-                    "Creates jobs for the requested actions and for those they need. The same "
-                    "request may be sent again: jobs are created once. An answer that is not JSON "
-                    "says nothing about the outcome; ask for the status of the RAP then."
+        "/rap/create/": _post(
+            "rap_create",
+            "Create a RAP",
+            "Creates jobs for the requested actions and for those they need. The same request may "
+            "be sent again: jobs are created once. An answer that is not JSON says nothing about "
+            "the outcome; ask for the status of the RAP then.",
+            "Create",
+            {
+                "200": _answer(
+                    "The jobs exist already, or there is nothing to do (`count` is 0).",
+                    _ref("CreateResult"),
+                )
+                | _LINKED,
+                "201": _answer("The jobs were created.", _ref("CreateResult")) | _LINKED,
+                "400": _answer(
+                    "The request is invalid or cannot be carried out; nothing was created.",
+                    _ref("Error"),
                 ),
-                "requestBody": _body("Create"),
-                "responses": {
-                    "200": {
-                        **_answer(
-                            "The jobs exist already, or there is nothing to do (`count` is 0).",
-                            _ref("CreateResult"),
-                        ),
-                        "links": _LINKS,
-                    },
-                    "201": {
-                        **_answer("The jobs were created.", _ref("CreateResult")),
-                        "links": _LINKS,
-                    },
-                    "400": _answer(
-                        "The request is invalid or cannot be carried out; nothing was created.",
-                        _ref("Error"),
-                    ),
-                    **_UNAUTHORIZED,
-                },
-            }
-        },
-        "/rap/cancel/": {
-            "post": {
-                "operationId": "rap_cancel",
-                "tags": ["rap_operations"],
-                "summary": "Cancel actions of a RAP",
-                "description": (
-                    "Cancels the jobs of all the actions, or of none if one of them is unknown. "
-                    "Jobs that have finished stay as they are."
+                **_UNAUTHORIZED,
+            },
+        ),
+        "/rap/cancel/": _post(
+            "rap_cancel",
+            "Cancel actions of a RAP",
+            "Cancels the jobs of all the actions, or of none if one of them is unknown. Jobs that "
+            "have finished stay as they are.",
+            "Cancel",
+            {
+                "200": _answer(
+                    "The jobs will end soon.",
+                    _object(result=_ANY_STRING, details=_ANY_STRING, count=_COUNT),
                 ),
-                "requestBody": _body("Cancel"),
-                "responses": {
-                    "200": _answer(
-                        "The jobs will end soon.",
-                        _object(result=_ANY_STRING, details=_ANY_STRING, count=_COUNT),
+                **_INVALID,
+                **_UNAUTHORIZED,
+                "404": _answer("There is no such RAP, or no such action in it.", _ref("Missing")),
+            },
+        ),
+        "/rap/status/": _post(
+            "rap_status",
+            "Jobs of any number of RAPs",
+            "All jobs of the RAPs, by RAP, dependencies first, for as long as anybody asks; and "
+            "which of the RAPs have none.",
+            "Status",
+            {
+                "200": _answer(
+                    "The jobs.",
+                    _object(
+                        jobs={"type": "array", "items": _ref("Job")},
+                        unrecognised_rap_ids={"type": "array", "items": RAP_ID},
                     ),
-                    **_INVALID,
-                    **_UNAUTHORIZED,
-                    "404": _answer(
-                        "There is no such RAP, or no such action in it.", _ref("Missing")
-                    ),
-                },
-            }
-        },
-        "/rap/status/": {
-            "post": {
-                "operationId": "rap_status",
-                "tags": ["rap_operations"],
-                "summary": "Jobs of any number of RAPs",
-                "description": (
-                    "All jobs of the RAPs, by RAP, dependencies first, for as long as anybody "
-                    "asks; and which of the RAPs have none."
                 ),
-                "requestBody": _body("Status"),
-                "responses": {
-                    "200": _answer(
-                        "The jobs.",
-                        _object(
-                            jobs={"type": "array", "items": _ref("Job")},
-                            unrecognised_rap_ids={"type": "array", "items": RAP_ID},
-                        ),
-                    ),
-                    **_INVALID,
-                    **_UNAUTHORIZED,
-                },
-            }
-        },
+                **_INVALID,
+                **_UNAUTHORIZED,
+            },
+        ),
     },
     "components": {
         "securitySchemes": {
@@ -219,16 +210,7 @@ DOCUMENT: dict[str, Any] = {
             "Backend": _BACKEND,
             "Job": _JOB,
             "Error": _ERROR,
-            "Missing": {
-                "type": "object",
-                "required": ["error", "details", "rap_id"],
-                "properties": {
-                    "error": _ANY_STRING,
-                    "details": _ANY_STRING,
-                    "rap_id": RAP_ID,
-                    "not_found": {"type": "array", "items": _ANY_STRING},
-                },
-            },
+            "Missing": _MISSING,
         },
     },
 }

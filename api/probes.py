@@ -1,6 +1,6 @@
 """Whether the process lives and can serve: for whoever runs it, without a token.
 
-Neither answer tells more than its status does.
+Beside its status an answer tells at most that Temporal cannot be worked with.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 
 from api.services import Served
 from rap.errors import Unavailable
+from rap.temporal.health import CANNOT_WORK, Condition
 
 LIVES = "/healthz"
 IS_READY = "/readyz"
@@ -31,11 +32,14 @@ async def lives(_request: Request) -> PlainTextResponse:
 async def is_ready(served: Served) -> PlainTextResponse:
     """The read model answers too: send requests here.
 
-    Not so Temporal: without it status is answered all the same.
+    Not so Temporal: without it status is answered all the same. One that answers and cannot work is
+    told of.
     """
     try:
         async with asyncio.timeout(_PATIENCE):
-            await served.ask(served.records.backends, ())
+            await served.ask(served.records.check)
     except (Unavailable, TimeoutError):
         return PlainTextResponse("not ready\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    if served.temporal is not None and served.temporal.condition is Condition.CANNOT_WORK:
+        return PlainTextResponse(f"ok\n{CANNOT_WORK}\n")
     return PlainTextResponse("ok\n")

@@ -1,56 +1,45 @@
 """What the handlers of requests work with."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import Annotated, ParamSpec, TypeVar
 
 import structlog
 from fastapi import Depends, Request
 
 from api.auth import Client, Tokens
-from api.orchestrator import Orchestrator
-from api.status import StatusReader
+from api.errors import OutcomeUnknown
+from rap.deadlines import BODY_S, TRIES
 from rap.errors import Unavailable
 from rap.records import Records
+from rap.temporal.health import Watch
+from workflows.client import OrderFailed, OrderLost, TemporalOrchestrator
 
 log = structlog.get_logger()
+
+_PAUSE_S = 0.2
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
 
 
-class Outage:
-    """Tells once that something does not answer, and once that it does again."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._is_on = False
-
-    def begins(self, why: Exception) -> None:
-        """It did not answer."""
-        if not self._is_on:
-            log.error(str(why))
-        self._is_on = True
-
-    def ends(self) -> None:
-        """It answered."""
-        if self._is_on:
-            log.info(f"{self._what} answers again")
-        self._is_on = False
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Services:
     """The parts of one running API."""
 
     tokens: Tokens
     records: Records
-    orchestrator: Orchestrator
+    orchestrator: TemporalOrchestrator
     timeout: float
     """Seconds within which a request is answered."""
-    status: StatusReader = field(default_factory=StatusReader)
-    outage: Outage = field(default_factory=lambda: Outage("The read model"))
+    body_timeout: float = BODY_S
+    """Seconds within which the body of a request arrives."""
+    temporal: Watch | None = None
+    """What is seen of Temporal meanwhile; ``None``: nobody looks."""
+    _is_away: bool = False
+    """Whether the read model did not answer when it was last called."""
 
     async def ask(self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
         """Call the read model, while other requests are served.
@@ -61,10 +50,41 @@ class Services:
         try:
             answer = await asyncio.to_thread(call, *args, **kwargs)
         except Unavailable as error:
-            self.outage.begins(error)
+            if not self._is_away:
+                log.error(str(error))  # noqa: TRY400 - the sentence says it all
+            self._is_away = True
             raise
-        self.outage.ends()
+        if self._is_away:
+            log.info("The read model answers again")
+        self._is_away = False
         return answer
+
+    async def ask_again(
+        self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs
+    ) -> Answer:
+        """The same, three times if need be: for whom an answer later is of no use.
+
+        Raises:
+            Unavailable: it does not answer.
+        """
+        for _ in range(TRIES - 1):
+            with suppress(Unavailable):
+                return await self.ask(call, *args, **kwargs)
+            await asyncio.sleep(_PAUSE_S)
+        return await self.ask(call, *args, **kwargs)
+
+    @asynccontextmanager
+    async def in_time(self, otherwise: str) -> AsyncIterator[None]:
+        """Carry out what a request asks for, while its client waits.
+
+        Raises:
+            OutcomeUnknown: with the text ``otherwise``, since there was no answer in time.
+        """
+        try:
+            async with asyncio.timeout(self.timeout):
+                yield
+        except (TimeoutError, OrderLost, OrderFailed) as error:
+            raise OutcomeUnknown(otherwise) from error
 
 
 async def services(request: Request) -> Services:
@@ -79,5 +99,6 @@ async def authenticated(request: Request) -> Client:
     return found.tokens.client(request)
 
 
+# An endpoint's parameters stand in the order of the checks: a bad token is told before a bad body.
 Served = Annotated[Services, Depends(services)]
 Authenticated = Annotated[Client, Depends(authenticated)]

@@ -9,13 +9,16 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
+from api import metrics
 from api.app import create_app
-from api.orchestrator import TemporalOrchestrator
-from rap import collecting, exporting, telemetry
+from rap import garbage_collection
 from rap.records import Records
 from rap.records.migrations import upgrade_when_up
 from rap.settings import ApiSettings, RecordsSettings, load
-from rap.temporal import connect
+from rap.telemetry import export, logs
+from rap.temporal.client import connect
+from rap.temporal.health import Watch
+from workflows.client import TemporalOrchestrator
 
 log = structlog.get_logger()
 
@@ -29,9 +32,7 @@ GRACE = 5
 def run(settings: ApiSettings, url: str) -> None:
     """Serve until told to stop by SIGTERM or SIGINT, then finish what has begun.
 
-    Args:
-        settings: of this process and those it starts.
-        url: of the read model, whose tables are made or changed first.
+    The tables of the read model at ``url`` are made or changed first.
 
     Raises:
         ConfigurationError: the tables belong to a later version of the product.
@@ -46,7 +47,7 @@ def run(settings: ApiSettings, url: str) -> None:
         workers=settings.rap_api_workers,
         lifespan="on",
         log_config=None,
-        access_log=False,  # api.observation tells more, and no queries
+        access_log=False,  # api.access_log tells more, and no queries
         server_header=False,
         # A process that has just been started is busy importing, on a busy host for long.
         timeout_worker_healthcheck=HUNG_AFTER,
@@ -69,15 +70,18 @@ def app() -> FastAPI:
         ConfigurationError: a setting is missing or wrong.
     """
     settings = load(ApiSettings)
-    telemetry.configure(settings.loglevel)
-    traces = exporting.start(exporting.Service.API, version=settings.version)
+    logs.configure(settings.loglevel)
+    traces = export.start(export.Service.API, version=settings.version)
     records = Records.connect(load(RecordsSettings).url)
     orchestrator = TemporalOrchestrator(
-        lambda: connect(identity=IDENTITY), within=settings.rap_api_timeout
+        lambda: connect(identity=IDENTITY),
+        within=settings.rap_api_timeout,
+        count=metrics.count_order,
     )
     closing = ExitStack()
-    closing.callback(exporting.stop, traces)
+    closing.callback(export.stop, traces)
     closing.callback(records.close)
-    made = create_app(settings, records, orchestrator, closing=closing)
-    collecting.collect_less()
+    temporal = Watch(lambda: connect(identity=IDENTITY))
+    made = create_app(settings, records, orchestrator, temporal=temporal, closing=closing)
+    garbage_collection.collect_less()
     return made

@@ -1,4 +1,4 @@
-"""What needs no token: health, and the description of the API (rap-api.md A1, A9)."""
+"""What needs no token: health, and the description of the API (docs/spec/rap-api.md A1, A9)."""
 
 import html
 from http import HTTPMethod, HTTPStatus

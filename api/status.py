@@ -1,24 +1,36 @@
-"""Following RAPs (rap-api.md A8): the read model alone answers."""
+"""The jobs of any number of RAPs, as the read model alone tells them
+(docs/spec/rap-api.md A8, A11).
+"""
 
-import time
 from collections.abc import Iterable
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 import structlog
+from fastapi import Depends
+from opentelemetry import trace
+from starlette.responses import Response
 
+from api.auth import Client
 from api.encoding import encoded
-from rap.presentation import BackendView, present
+from api.errors import JSON
+from api.request_bodies import STATUS, Body, reader
+from api.services import Authenticated, Served, Services
 from rap.records import Records
-from rap.records.seen import Seen, SeenJob
-from rap.rows import BackendRow, IntentState
+from rap.records.status_reads import StatusRead
+from rap.rows import IntentState
+from rap.status_answers import BackendView, present
+from rap.stored_jobs import StatusRow
+from rap.telemetry import traces
 
 log = structlog.get_logger()
 
+StatusBody = Annotated[Body, Depends(reader(STATUS))]
 
-class StatusAnswer(NamedTuple):
+
+class _Answer(NamedTuple):
     """The body of a status answer, and what is told about it."""
 
     body: bytes
@@ -26,76 +38,88 @@ class StatusAnswer(NamedTuple):
     unrecognised: list[str]
 
 
-class StatusReader:
-    """Makes the answers to status requests; safe to use from several threads."""
+async def status(services: Served, client: Authenticated, body: StatusBody) -> Response:
+    """Answer a status request whose body is valid.
 
-    def __init__(self) -> None:
-        self._views: dict[str, BackendView] = {}
+    Raises:
+        OutcomeUnknown: the read model took too long.
+    """
+    async with services.in_time("The status cannot be had at the moment."):
+        answer = await services.ask(_read_and_tell, services, client, body["rap_ids"])
+    return Response(answer.body, media_type=JSON)
 
-    def answer(
-        self, records: Records, backends: tuple[str, ...], rap_ids: Iterable[str]
-    ) -> StatusAnswer:
-        """The answer about these RAPs, as far as they are on these backends; blocks while it reads.
 
-        A RAP whose create is undecided is left out altogether: neither can its jobs be shown, nor
-        may it be called unrecognised, which clients take as final.
+def _read_and_tell(services: Services, client: Client, rap_ids: list[str]) -> _Answer:
+    if not traces.is_on():
+        return _read(services.records, client.backends, rap_ids)
+    with traces.timed("find_matching_jobs.duration_ms"):
+        answer = _read(services.records, client.backends, rap_ids)
+    with traces.timed("find_extra_rap_ids.duration_ms"):
+        active = services.records.active_raps(client.backends)
+    asked = set(rap_ids)
+    traces.add(
+        trace.get_current_span(),
+        {
+            "valid_rap_ids": ",".join(answer.recognised),
+            "unrecognised_rap_ids": ",".join(answer.unrecognised),
+            "extra_rap_ids": ",".join(each for each in active if each not in asked),
+        },
+    )
+    return answer
 
-        Raises:
-            Unavailable: the read model does not answer.
-        """
-        asked = dict.fromkeys(rap_ids)
-        seen = records.seen(asked, backends)
-        shown, unshown = self._shown(seen)
-        known = {job.rap_id for job in seen.jobs} | seen.unreadable
-        unrecognised = [
-            rap_id
-            for rap_id in asked
-            if rap_id not in known and not _is_undecided(seen, rap_id, backends)
-        ]
-        return StatusAnswer(
-            body=encoded({"jobs": shown, "unrecognised_rap_ids": unrecognised}),
-            recognised=sorted(known - unshown),
-            unrecognised=unrecognised,
-        )
 
-    def _shown(self, seen: Seen) -> tuple[list[dict[str, Any]], set[str]]:
-        """The jobs on the wire, and the RAPs that cannot be shown.
+def _read(records: Records, backends: tuple[str, ...], rap_ids: Iterable[str]) -> _Answer:
+    """The answer about these RAPs, as far as they are on these backends; blocks while it reads.
 
-        One broken record must not keep the others from being shown (rap-api.md B9).
-        """
-        now = time.time()
-        views = {slug: self._view(row) for slug, row in seen.backends.items()}
-        broken = set(seen.unreadable)
+    A RAP whose create is undecided is left out altogether: neither can its jobs be shown, nor
+    may it be called unrecognised, which clients take as final.
+
+    Raises:
+        Unavailable: the read model does not answer.
+    """
+    asked = dict.fromkeys(rap_ids)
+    seen = records.read_status(asked, backends)
+    shown, unshown = _shown(seen)
+    known = {job.rap_id for job in seen.jobs} | seen.unreadable
+    unrecognised = [
+        rap_id
+        for rap_id in asked
+        if rap_id not in known and not _is_undecided(seen, rap_id, backends)
+    ]
+    return _Answer(
+        body=encoded({"jobs": shown, "unrecognised_rap_ids": unrecognised}),
+        recognised=sorted(known - unshown),
+        unrecognised=unrecognised,
+    )
+
+
+def _shown(seen: StatusRead) -> tuple[list[dict[str, Any]], set[str]]:
+    """The jobs on the wire, and the RAPs that cannot be shown.
+
+    One broken record must not keep the others from being shown (docs/spec/rap-api.md B9).
+    """
+    views = {slug: BackendView(row) for slug, row in seen.backends.items()}
+    broken = set(seen.unreadable)
+    shown: list[dict[str, Any]] = []
+    for rap_id, jobs in groupby(seen.jobs, key=attrgetter("rap_id")):
         try:
-            shown = [_on_the_wire(job, views, now, seen) for job in seen.jobs]
+            shown += [_on_the_wire(job, views, seen) for job in jobs]
         except (ValueError, OverflowError, OSError):
-            shown = []
-            for rap_id, jobs in groupby(seen.jobs, key=attrgetter("rap_id")):
-                try:
-                    shown += [_on_the_wire(job, views, now, seen) for job in jobs]
-                except (ValueError, OverflowError, OSError):
-                    broken.add(rap_id)
-        for rap_id in sorted(broken):
-            log.error("A RAP cannot be shown: one of its records is broken", rap=rap_id)
-        return shown, broken
-
-    def _view(self, row: BackendRow) -> BackendView:
-        known = self._views.get(row.slug)
-        if known is None or known.row is not row:
-            known = self._views[row.slug] = BackendView(row)
-        return known
+            broken.add(rap_id)
+    for rap_id in sorted(broken):
+        log.error("A RAP cannot be shown: one of its records is broken", rap=rap_id)
+    return shown, broken
 
 
-def _on_the_wire(
-    job: SeenJob, views: dict[str, BackendView], now: float, seen: Seen
-) -> dict[str, Any]:
+def _on_the_wire(job: StatusRow, views: dict[str, BackendView], seen: StatusRead) -> dict[str, Any]:
+    now = seen.moments.get(job.backend, 0.0)
     members = present(job, views.get(job.backend), now, seen.awaited)
     members["trace_context"] = orjson.Fragment(job.trace_context)
     members["metrics"] = orjson.Fragment(job.metrics)
     return members
 
 
-def _is_undecided(seen: Seen, rap_id: str, backends: tuple[str, ...]) -> bool:
+def _is_undecided(seen: StatusRead, rap_id: str, backends: tuple[str, ...]) -> bool:
     intent = seen.intents.get(rap_id)
     # An accepted one whose jobs are not here yet exists all the same.
     return (

@@ -1,4 +1,4 @@
-"""What happens to every request before its endpoint (rap-api.md A2)."""
+"""What happens to every request before its endpoint (docs/spec/rap-api.md A2)."""
 
 import re
 from collections.abc import Collection
@@ -23,10 +23,10 @@ _HOST = re.compile(r"([a-z0-9.-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 class AllowedHosts:
     """Turns away requests for another site, which somebody's browser may have been talked into.
 
-    Args:
-        app: serves the others.
-        hosts: names in small letters; ``.name`` stands for a name and all below it, ``*`` for any.
-        except_for: paths that are served to whoever asks: those of probes, which know an address.
+    ``.name`` among the hosts stands for a name and all below it, ``*`` for any. Paths of probes,
+    which know an address only, are excepted. Not Starlette's TrustedHostMiddleware: that one turns
+    away ``localhost.`` and the requests of HTTP/1.0 that name no host, serves those that name two,
+    and has no paths that it leaves alone.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], except_for: Collection[str]) -> None:
@@ -66,20 +66,11 @@ def _host_of(scope: Scope) -> str:
 class SlashRedirect:
     """Sends a request whose path lacks only its last slash there, whatever else it holds."""
 
-    def __init__(self, app: ASGIApp, paths: Collection[str]) -> None:
-        self._app = app
-        self._paths = frozenset(paths)
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or f"{scope['path']}/" not in self._paths:
-            await self._app(scope, receive, send)
-            return
+        """Serve one request of any method."""
         query = scope["query_string"].decode("latin-1")
         location = quote(f"{scope['path']}/") + (f"?{query}" if query else "")
-        moved = HTMLResponse(
-            b"", status_code=HTTPStatus.MOVED_PERMANENTLY, headers={"Location": location}
-        )
+        moved = HTMLResponse(b"", HTTPStatus.MOVED_PERMANENTLY, {"Location": location})
         await moved(scope, receive, send)
 
 

@@ -34,11 +34,13 @@ from bench.cpu import milliseconds
 from bench.studies import create_body, repository
 from infra.local_system import API, BACKEND, CONTROLLER, LocalSystem
 from infra.processes import Service, Stack
-from infra.temporal.dev_server import HOST, free_port
+from infra.temporal.dev_server import free_port
 from rap import ids
+from rap.addresses import HOST
 from rap.egress import Metrics
 from rap.records import Records, migrations
 from rap.rows import JobChange, JobChanges, JobRow, RapRows
+from rap.sentences import CODE_SENTENCES
 from rap.status import StatusCode
 
 JOBS_OF_A_RAP = 10
@@ -273,7 +275,7 @@ def life(job: JobRow) -> Iterator[JobChange]:
             job_id=job.id,
             attempt=1,
             code=code,
-            message=code.message,
+            message=CODE_SENTENCES[code],
             at=time.time() + number,
             metrics=metrics if code.is_final else None,
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection
 
-from infra.temporal.dev_server import HOST
+from rap.addresses import HOST
 
 Call = Callable[[], bytes]
 

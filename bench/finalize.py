@@ -1,4 +1,4 @@
-"""How long an ended job's outputs take to be filed.
+"""How long an ended job's outputs take to be published.
 
 Two shapes: a thousand small tables, and one file of a gibibyte. Each is divided by the time that
 ``cp -r``, ``sync`` and ``sha256sum`` take for the same files in the same run: that much has to be
@@ -26,6 +26,7 @@ from rap.git import GitCache
 from rap.models import JobDefinition, PrivacyLevel, Study
 from rap.settings import AgentSettings
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
 from worker_agent.workspace.storage import Storage
 
@@ -55,7 +56,7 @@ SHAPES: dict[str, tuple[Callable[[Path], None], PrivacyLevel]] = {
 }
 
 
-def filing(base: Path, fill: Callable[[Path], None], level: PrivacyLevel) -> float:
+def publishing(base: Path, fill: Callable[[Path], None], level: PrivacyLevel) -> float:
     settings = AgentSettings(
         workdir=base / "workdir",
         high_privacy_storage_base=base / "high",
@@ -82,10 +83,10 @@ def filing(base: Path, fill: Callable[[Path], None], level: PrivacyLevel) -> flo
     os.sync()
     ended = ContainerFacts(id="c", name="os-job-bench", running=False, started=True, exit_code=0)
     began = time.perf_counter()
-    outcome = asyncio.run(finalize(job, storage, git, container=ended, raw_log=log, stages={}))
+    outcome = asyncio.run(finalize(job, storage, git, AttemptEnd(container=ended, raw_log=log)))
     took = time.perf_counter() - began
     if outcome.ending is not Ending.COMPLETED or outcome.has_unmatched_patterns:
-        raise RuntimeError(f"the job was not filed: {outcome}")
+        raise RuntimeError(f"the job was not published: {outcome}")
     return took
 
 
@@ -116,15 +117,15 @@ def main(
     for name, (fill, level) in SHAPES.items():
         # What passes the gate is copied twice: into the workspace, and to level 4.
         copies = 2 if level is PrivacyLevel.MODERATELY_SENSITIVE else 1
-        filed, copied = [], []
+        published, copied = [], []
         for _ in range(rounds):
             base = Path(tempfile.mkdtemp(prefix="rap-bench-", dir=folder))
             try:
                 copied.append(copying(base / "cp", fill, copies=copies))
-                filed.append(filing(base / "rap", fill, level))
+                published.append(publishing(base / "rap", fill, level))
             finally:
                 shutil.rmtree(base)
-        ours, theirs = statistics.median(filed), statistics.median(copied)
+        ours, theirs = statistics.median(published), statistics.median(copied)
         results[name] = {
             "finalize_s": round(ours, 3),
             "cp_sync_sha256sum_s": round(theirs, 3),

@@ -12,7 +12,7 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from uuid import uuid4
 
 import docker
@@ -27,9 +27,13 @@ from bench.studies import create_body, repository
 from infra.images.build import JobImages, connect
 from infra.local_system import BACKEND, LocalSystem
 from rap import ids
-from rap.messages import RebootOrder, Switch
-from rap.models import Model
+from rap.contracts.kinds import Signal
+from rap.contracts.workflows import BACKEND_STATE, PAUSE, PREPARE_FOR_REBOOT
+from rap.messages.orders import RebootOrder, Switch
 from rap.rows import BackendRow
+from rap.temporal.messages import query, send_signal
+
+Message = TypeVar("Message")
 
 JOBS = 5
 TARGET_S = 60.0
@@ -54,20 +58,15 @@ class Backend:
     def __init__(self, address: str) -> None:
         self._address = address
 
-    def order(self, signal: str, message: Model) -> None:
+    def order(self, signal: Signal[Message], message: Message) -> None:
         async def give() -> None:
-            client = await self._connect()
-            await client.get_workflow_handle(self._id).signal(signal, message)
+            await send_signal(await self._connect(), signal, self._id, message)
 
         asyncio.run(give())
 
     def is_safe_to_reboot(self) -> bool:
         async def ask() -> BackendRow:
-            client = await self._connect()
-            row: BackendRow = await client.get_workflow_handle(self._id).query(
-                "state", result_type=BackendRow
-            )
-            return row
+            return await query(await self._connect(), BACKEND_STATE, self._id)
 
         row = asyncio.run(ask())
         return row.paused and not row.slots
@@ -100,13 +99,13 @@ class Drill:
         wait_for(lambda: self._codes(rap_id) == {"executing"}, "five jobs run")
         ends = [Ends(ids.container_name(job)) for job in jobs]
         start = time.perf_counter()
-        self._backend.order("prepare_for_reboot", RebootOrder(by="bench"))
+        self._backend.order(PREPARE_FOR_REBOOT, RebootOrder(by="bench"))
         gone = max(each.since(start)[1] for each in ends)
         wait_for(self._backend.is_safe_to_reboot, "it is safe to reboot")
         safe = time.perf_counter() - start
         volumes = [self._system.high_privacy / "volumes" / job for job in jobs]
         assert not any(volume.exists() for volume in volumes)
-        self._backend.order("pause", Switch(on=False, by="bench"))
+        self._backend.order(PAUSE, Switch(on=False, by="bench"))
         closed = set(volumes)
 
         def all_succeeded() -> bool:

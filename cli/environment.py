@@ -4,36 +4,41 @@
 there what the environment leaves open, so that they need no settings in another terminal.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import make_url
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError
-
-from rap import telemetry
 from rap.errors import ConfigurationError, Unavailable
-from rap.records import Records
-from rap.settings import CommonSettings, RecordsSettings, load
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
+
+    from rap.records import Records
+    from rap.settings import CommonSettings
+
+opened = ExitStack()
+"""What the command of this process has opened, closed at its end."""
 DEFAULT_FOLDER = Path("var/dev")
 _FILE = "env.json"
 _NAMES_A_SERVER = ("TEMPORAL_ADDRESS", "TEMPORAL_PROFILE", "TEMPORAL_CONFIG_FILE")
 
 
 def enter(folder: Path | None) -> CommonSettings:
-    """Get ready to talk to a system; the settings that hold for it.
-
-    Args:
-        folder: of ``rap dev``; ``None``: ``var/dev``, if there is one.
+    """Get ready to talk to a system, by default that of ``var/dev``; the settings for it.
 
     Raises:
         ConfigurationError: a setting is wrong, or the folder is not one of ``rap dev``.
     """
+    from rap.settings import CommonSettings, load
+    from rap.telemetry import logs
+
     # The command tells its user itself what went wrong; others' logs would only say it twice.
-    telemetry.configure("CRITICAL")
+    logs.configure("CRITICAL")
     left = read(folder or DEFAULT_FOLDER)
     if folder is not None and not left:
         raise ConfigurationError(
@@ -50,11 +55,7 @@ def enter(folder: Path | None) -> CommonSettings:
 
 
 def read(folder: Path) -> dict[str, str]:
-    """What ``rap dev`` left in its folder; empty if there is nothing.
-
-    Raises:
-        ConfigurationError: the file was damaged.
-    """
+    """What ``rap dev`` left in its folder; empty if there is nothing."""
     path = folder / _FILE
     try:
         left = json.loads(path.read_text())
@@ -89,8 +90,7 @@ def option(folder: Path | None) -> str:
 def backend_of(given: str | None, settings: CommonSettings) -> str:
     """The backend a command is about: the one given, else that of ``BACKEND``, else ``test``.
 
-    Raises:
-        ConfigurationError: there is no such backend.
+    ConfigurationError if there is no such backend.
     """
     slug = (given or os.environ.get("BACKEND") or "test").lower()
     if slug not in settings.backends:
@@ -99,12 +99,18 @@ def backend_of(given: str | None, settings: CommonSettings) -> str:
     return slug
 
 
-def records_url() -> URL:
-    """Where the read model is.
+def backends_of(given: str | None, settings: CommonSettings) -> tuple[str, ...]:
+    """The backend that was given, or all."""
+    return (backend_of(given, settings),) if given else settings.backends
 
-    Raises:
-        ConfigurationError: ``RAP_DATABASE_URL`` cannot be one.
-    """
+
+def records_url() -> URL:
+    """Where the read model is, by ``RAP_DATABASE_URL``."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    from rap.settings import RecordsSettings, load
+
     try:
         url = make_url(load(RecordsSettings).url)
         url.get_dialect()
@@ -117,12 +123,9 @@ def records_url() -> URL:
 
 
 def open_records() -> Records:
-    """The read model, for reading.
+    """The read model, for reading, until the command ends; Unavailable if there is none."""
+    from rap.records import Records
 
-    Raises:
-        Unavailable: there is none.
-        ConfigurationError: ``RAP_DATABASE_URL`` is wrong.
-    """
     url = records_url()
     if url.get_backend_name() == "sqlite" and url.database and not Path(url.database).exists():
         # Connecting would make an empty file, which helps nobody.
@@ -130,4 +133,6 @@ def open_records() -> Records:
             f"There is no read model at {url.database}. Start the system (for development: "
             "`rap dev`), or name its read model with RAP_DATABASE_URL or its folder with --data."
         )
-    return Records.connect(url.render_as_string(hide_password=False))
+    records = Records.connect(url.render_as_string(hide_password=False))
+    opened.callback(records.close)
+    return records

@@ -11,9 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,11 +20,13 @@ import typer
 from rich.console import Console
 
 from infra import demo_report
+from infra.demo_report import Job
 from infra.images.build import DEMO_IMAGES, JobImages, connect
 from infra.local_system import BACKEND, LocalSystem
 from rap import ids
 from rap.errors import RapError
-from rap.status import SUCCEEDED_WITH_EXCLUDED_FILES, StatusCode
+from rap.sentences import CODE_SENTENCES, SUCCEEDED_WITH_EXCLUDED_FILES
+from rap.status import StatusCode
 
 STUDY = Path(__file__).parent / "demo-study"
 ACTIONS = 8
@@ -36,128 +36,107 @@ RUN_LIMIT = 300.0
 WORKSPACE = "demo"
 PROGRESS_INTERVAL = 0.25
 
-Job = dict[str, Any]
-
 
 class DemoFailed(RapError):
     """Something did not come out as it should."""
 
 
-@dataclass(frozen=True)
-class Demo:
-    """One run of the demo in one system."""
+def ask_for(system: LocalSystem, console: Console, study: Path, commit: str) -> str:
+    """Send the request that job-server would send, and answer its RAP's id.
 
-    system: LocalSystem
-    console: Console
-    study: Path
-    commit: str
-    rap_id: str
-
-    def run(self) -> list[Job]:
-        """Ask for the study, follow it to its end, check and show what came of it.
-
-        Raises:
-            DemoFailed: saying what is not as it should be.
-        """
-        with self.system.client() as client:
-            self._create(client)
-            jobs = self._follow(client)
-        self.console.print()
-        self.console.print(demo_report.table_of(jobs))
-        manifest = demo_report.manifest_of(self.system.medium_privacy, WORKSPACE)
-        self.console.print(demo_report.table_of_manifest(manifest))
-        demo_report.print_folders(
-            self.console, self.system, WORKSPACE, [job["identifier"] for job in jobs]
-        )
-        problems = self._problems(jobs, manifest)
-        if problems:
-            raise DemoFailed("The demo did not end as it should:\n  " + "\n  ".join(problems))
-        return jobs
-
-    def _create(self, client: httpx.Client) -> None:
-        body = {
-            "backend": BACKEND,
-            "rap_id": self.rap_id,
-            "workspace": WORKSPACE,
-            "repo_url": str(self.study),
-            "branch": "main",
-            "commit": self.commit,
-            "database_name": "default",
-            "requested_actions": ["run_all"],
-            "codelists_ok": True,
-            "force_run_dependencies": False,
-            "created_by": "demo",
-            "project": "demo",
-            "orgs": ["demo"],
-        }
-        self.console.print(f"POST {self.system.api_url}/controller/v1/rap/create/ (run_all)")
+    Raises:
+        DemoFailed: the RAP was not created.
+    """
+    rap_id = ids.random_rap_id()
+    body = {
+        "backend": BACKEND,
+        "rap_id": rap_id,
+        "workspace": WORKSPACE,
+        "repo_url": str(study),
+        "branch": "main",
+        "commit": commit,
+        "database_name": "default",
+        "requested_actions": ["run_all"],
+        "codelists_ok": True,
+        "force_run_dependencies": False,
+        "created_by": "demo",
+        "project": "demo",
+        "orgs": ["demo"],
+    }
+    console.print(f"POST {system.api_url}/controller/v1/rap/create/ (run_all)")
+    with system.client() as client:
         answer = client.post("/controller/v1/rap/create/", json=body)
-        self.console.print(f"  {answer.status_code} {answer.text}", markup=False, highlight=False)
-        if answer.status_code != httpx.codes.CREATED:
-            raise DemoFailed("The RAP was not created.")
+    console.print(f"  {answer.status_code} {answer.text}", markup=False, highlight=False)
+    if answer.status_code != httpx.codes.CREATED:
+        raise DemoFailed("The RAP was not created.")
+    return rap_id
 
-    def _follow(self, client: httpx.Client) -> list[Job]:
-        started = time.monotonic()
-        jobs: list[Job] = []
-        with demo_report.Progress(self.console) as progress:
-            while time.monotonic() - started < RUN_LIMIT:
-                answer = client.post("/controller/v1/rap/status/", json={"rap_ids": [self.rap_id]})
-                answer.raise_for_status()
-                jobs = answer.json()["jobs"]
-                progress.show(jobs, time.monotonic() - started)
-                if jobs and all(job["status"] in ("succeeded", "failed") for job in jobs):
-                    return jobs
-                self.system.stack.check()
-                time.sleep(PROGRESS_INTERVAL)
-        unfinished = ", ".join(job["action"] for job in jobs if not job["completed_at"])
-        raise DemoFailed(f"After {RUN_LIMIT:.0f} s these jobs have not ended: {unfinished}")
 
-    def _problems(self, jobs: list[Job], manifest: dict[str, Any]) -> list[str]:
-        found = []
-        if len(jobs) != ACTIONS:
-            found.append(f"there are {len(jobs)} jobs instead of {ACTIONS}")
-        for job in jobs:
-            kept_back = job["action"] == Path(KEPT_BACK).stem
-            message = SUCCEEDED_WITH_EXCLUDED_FILES if kept_back else StatusCode.SUCCEEDED.message
-            if (job["status_code"], job["status_message"]) != (StatusCode.SUCCEEDED, message):
-                found.append(f"{job['action']}: {job['status_code']}, {job['status_message']}")
-        outputs = manifest.get("outputs", {})
-        shared = self.system.medium_privacy / "workspaces" / WORKSPACE
-        found += [
-            f"{name} is not there for review"
-            for name in RELEASED
-            if outputs.get(name, {}).get("excluded") is not False or not (shared / name).is_file()
-        ]
-        if outputs.get(KEPT_BACK, {}).get("excluded") is not True or (shared / KEPT_BACK).exists():
-            found.append(f"{KEPT_BACK} was not kept back")
-        if not (shared / f"{KEPT_BACK}.txt").is_file():
-            found.append(f"there is no note in place of {KEPT_BACK}")
-        left = containers_of(self.system.folder)
-        if left:
-            found.append(f"containers were left behind: {', '.join(left)}")
-        return found
+def follow(system: LocalSystem, console: Console, rap_id: str) -> list[Job]:
+    """Show where the jobs stand until all have ended, and answer with them.
+
+    Raises:
+        DemoFailed: they take too long.
+    """
+    started = time.monotonic()
+    jobs: list[Job] = []
+    with demo_report.progress(console) as show, system.client() as client:
+        while time.monotonic() - started < RUN_LIMIT:
+            answer = client.post("/controller/v1/rap/status/", json={"rap_ids": [rap_id]})
+            answer.raise_for_status()
+            jobs = answer.json()["jobs"]
+            show(jobs, time.monotonic() - started)
+            if jobs and all(job["status"] in ("succeeded", "failed") for job in jobs):
+                return jobs
+            system.stack.raise_if_ended()
+            time.sleep(PROGRESS_INTERVAL)
+    unfinished = ", ".join(job["action"] for job in jobs if not job["completed_at"])
+    raise DemoFailed(f"After {RUN_LIMIT:.0f} s these jobs have not ended: {unfinished}")
+
+
+def check(system: LocalSystem, jobs: list[Job], manifest: dict[str, Any]) -> None:
+    """Compare what came of it with what should.
+
+    Raises:
+        DemoFailed: with all that is not as it should be.
+    """
+    found = [] if len(jobs) == ACTIONS else [f"there are {len(jobs)} jobs instead of {ACTIONS}"]
+    for job in jobs:
+        kept_back = job["action"] == Path(KEPT_BACK).stem
+        plain = CODE_SENTENCES[StatusCode.SUCCEEDED]
+        message = SUCCEEDED_WITH_EXCLUDED_FILES if kept_back else plain
+        if (job["status_code"], job["status_message"]) != (StatusCode.SUCCEEDED, message):
+            found.append(f"{job['action']}: {job['status_code']}, {job['status_message']}")
+    excluded = {name: entry.get("excluded") for name, entry in manifest.get("outputs", {}).items()}
+    shared = system.medium_privacy / "workspaces" / WORKSPACE
+    found += [
+        f"{name} is not there for review"
+        for name in RELEASED
+        if excluded.get(name) is not False or not (shared / name).is_file()
+    ]
+    if excluded.get(KEPT_BACK) is not True or (shared / KEPT_BACK).exists():
+        found.append(f"{KEPT_BACK} was not kept back")
+    if not (shared / f"{KEPT_BACK}.txt").is_file():
+        found.append(f"there is no note in place of {KEPT_BACK}")
+    if left := containers_of(system.folder):
+        found.append(f"containers were left behind: {', '.join(left)}")
+    if found:
+        raise DemoFailed("The demo did not end as it should:\n  " + "\n  ".join(found))
 
 
 def containers_of(folder: Path, *, remove: bool = False) -> list[str]:
     """The names of the job containers whose files are in ``folder``; removed if asked."""
-    client = connect()
-    try:
-        ours = [
-            container
-            for container in client.containers.list(
-                all=True, filters={"label": "jobrunner-local"}, ignore_removed=True
-            )
-            if any(
-                Path(mount.get("Source", "/")).is_relative_to(folder)
-                for mount in container.attrs.get("Mounts", ())
-            )
-        ]
-        if remove:
-            for container in ours:
-                container.remove(force=True)
-        return [str(container.name) for container in ours]
-    finally:
-        client.close()
+    names = []
+    with closing(connect()) as client:
+        for container in client.containers.list(
+            all=True, filters={"label": "jobrunner-local"}, ignore_removed=True
+        ):
+            mounts = container.attrs.get("Mounts", ())
+            if any(Path(mount.get("Source", "/")).is_relative_to(folder) for mount in mounts):
+                names.append(str(container.name))
+                if remove:
+                    container.remove(force=True)
+    return names
 
 
 def make_repository(folder: Path) -> str:
@@ -171,10 +150,7 @@ def make_repository(folder: Path) -> str:
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(folder), *arguments]
-        done = subprocess.run(  # noqa: S603  our own command
-            command, env=env, capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+        return subprocess.check_output(command, env=env, text=True).strip()  # noqa: S603
 
     git("init", "--quiet", "--initial-branch", "main")
     git("add", "--all", "--force")
@@ -200,20 +176,6 @@ def empty(folder: Path, console: Console) -> None:
     shutil.rmtree(folder)
 
 
-@contextmanager
-def _ends_well(system: LocalSystem, console: Console) -> Iterator[None]:
-    """Show the ends of the logs if it goes wrong; end all processes in any case."""
-    try:
-        yield
-    except (RapError, httpx.HTTPError):
-        demo_report.print_ends_of_logs(console, system.logs)
-        raise
-    finally:
-        system.stack.stop()
-        # The agent leaves its containers to the next one; here none follows.
-        containers_of(system.folder, remove=True)
-
-
 def run(folder: Path, console: Console, *, keep: bool) -> None:
     """Run the demo in ``folder``; with ``keep`` leave it running until Ctrl-C."""
     folder = folder.absolute()
@@ -227,12 +189,14 @@ def run(folder: Path, console: Console, *, keep: bool) -> None:
     commit = make_repository(folder / "study")
     console.print(f"Study: {folder / 'study'} at commit {commit[:12]}, workspace {WORKSPACE}")
     system = LocalSystem(folder, ui=True)
-    with _ends_well(system, console):
+    try:
         console.print("Starting Temporal, controller, agent and API …")
         system.start()
         console.print(f"  ready after {time.monotonic() - started:.1f} s; logs in {system.logs}")
-        demo = Demo(system, console, folder / "study", commit, ids.random_rap_id())
-        jobs = demo.run()
+        jobs = follow(system, console, ask_for(system, console, folder / "study", commit))
+        manifest = demo_report.manifest_of(system.medium_privacy, WORKSPACE)
+        demo_report.print_results(console, system, WORKSPACE, jobs, manifest)
+        check(system, jobs, manifest)
         console.print(
             f"\nAll {len(jobs)} jobs came out as they should, "
             f"{time.monotonic() - started:.0f} s after the start."
@@ -240,6 +204,13 @@ def run(folder: Path, console: Console, *, keep: bool) -> None:
         demo_report.print_addresses(console, system, keep=keep)
         if keep:
             system.stack.keep_running(console.print)
+    except (RapError, httpx.HTTPError):
+        demo_report.print_ends_of_logs(console, system.logs)
+        raise
+    finally:
+        system.stack.stop()
+        # The agent leaves its containers to the next one; here none follows.
+        containers_of(system.folder, remove=True)
 
 
 def main(

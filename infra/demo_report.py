@@ -1,11 +1,11 @@
 """What the demo shows: progress while the jobs run, then jobs, files, folders and addresses."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -20,91 +20,73 @@ _COLOURS = {"pending": "dim", "running": "cyan", "succeeded": "green", "failed":
 _LOG_LINES = 15
 
 
-class Progress:
-    """A table that changes in a terminal; elsewhere a line for every change."""
+@contextmanager
+def progress(console: Console) -> Iterator[Callable[[Sequence[Job], float], None]]:
+    """Yields what shows where the jobs stand, so many seconds after the request.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self._seen: dict[str, str] = {}
+    A table that changes in a terminal; elsewhere a line for every change.
+    """
+    if console.is_terminal:
+        # The table of the end is printed with more detail afterwards.
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield lambda jobs, seconds: live.update(_states(jobs, seconds), refresh=True)
+        return
+    seen: dict[str, str] = {}
 
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live:
-            # The table of the end is printed with more detail afterwards.
-            self._live.update(Text(""), refresh=True)
-            self._live.stop()
-
-    def show(self, jobs: Sequence[Job], seconds: float) -> None:
-        """Show where the jobs stand, ``seconds`` after the request."""
-        if self._live:
-            self._live.update(self._table(jobs, seconds), refresh=True)
-            return
+    def show(jobs: Sequence[Job], seconds: float) -> None:
         for job in jobs:
             code = job["status_code"]
-            if self._seen.get(job["action"]) != code:
-                self._seen[job["action"]] = code
-                self._console.print(
-                    f"  {seconds:5.1f} s  {job['action']:<18} {code}", highlight=False
-                )
+            if seen.get(job["action"]) != code:
+                seen[job["action"]] = code
+                console.print(f"  {seconds:5.1f} s  {job['action']:<18} {code}", highlight=False)
 
-    def _table(self, jobs: Sequence[Job], seconds: float) -> RenderableType:
-        table = Table(box=None, show_header=False, title=f"{seconds:.0f} s", title_justify="left")
-        for job in jobs:
-            colour = _COLOURS[job["status"]]
-            table.add_row(job["action"], Text(job["status_code"], colour))
-        return table
+    yield show
 
 
-def table_of(jobs: Sequence[Job]) -> Table:
-    """The jobs as the API tells them."""
-    table = Table(title="Jobs", title_justify="left")
-    for heading in ("action", "job", "status", "seconds", "message"):
-        table.add_column(heading, justify="right" if heading == "seconds" else "left")
+def _states(jobs: Sequence[Job], seconds: float) -> RenderableType:
+    table = Table(box=None, show_header=False, title=f"{seconds:.0f} s", title_justify="left")
+    for job in jobs:
+        table.add_row(job["action"], Text(job["status_code"], _COLOURS[job["status"]]))
+    return table
+
+
+def _jobs(jobs: Sequence[Job]) -> Table:
+    table = _table("Jobs", "action", "job", "status", "seconds", "message")
     for job in jobs:
         table.add_row(
             job["action"],
             job["identifier"],
             Text(job["status"], _COLOURS[job["status"]]),
-            _duration(job),
+            _seconds(job),
             job["status_message"],
         )
     return table
 
 
-def _duration(job: Job) -> str:
+def _table(title: str, *headings: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in {"seconds", "rows"} else "left")
+    return table
+
+
+def _seconds(job: Job) -> str:
     if not (job["started_at"] and job["completed_at"]):
         return ""
-    moments = [
-        datetime.fromisoformat(job[name].replace("Z", "+00:00"))
-        for name in ("started_at", "completed_at")
-    ]
-    return f"{(moments[1] - moments[0]).total_seconds():.0f}"
+    started, completed = map(datetime.fromisoformat, (job["started_at"], job["completed_at"]))
+    return f"{(completed - started).total_seconds():.0f}"
 
 
 def manifest_of(medium_privacy: Path, workspace: str) -> dict[str, Any]:
     """The manifest that output checkers' tools read; empty if there is none."""
     path = medium_privacy / "workspaces" / workspace / "metadata" / "manifest.json"
-    if not path.is_file():
-        return {}
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    manifest: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     return manifest
 
 
-def table_of_manifest(manifest: dict[str, Any]) -> Table:
-    """Which files output checkers see, and which were kept back."""
-    table = Table(title="Manifest: what may be reviewed for release", title_justify="left")
-    for heading in ("file", "level", "excluded", "rows", "message"):
-        table.add_column(heading, justify="right" if heading == "rows" else "left")
+def _outputs(manifest: dict[str, Any]) -> Table:
+    title = "Manifest: what may be reviewed for release"
+    table = _table(title, "file", "level", "excluded", "rows", "message")
     for name, entry in sorted(manifest.get("outputs", {}).items()):
         excluded = bool(entry.get("excluded"))
         rows = entry.get("row_count")
@@ -118,12 +100,19 @@ def table_of_manifest(manifest: dict[str, Any]) -> Table:
     return table
 
 
-def print_folders(
-    console: Console, system: LocalSystem, workspace: str, job_ids: Sequence[str]
+def print_results(
+    console: Console,
+    system: LocalSystem,
+    workspace: str,
+    jobs: Sequence[Job],
+    manifest: dict[str, Any],
 ) -> None:
-    """Where the outputs and logs are."""
+    """The jobs, what may be reviewed of their outputs, and where the outputs and logs are."""
+    console.print()
+    console.print(_jobs(jobs))
+    console.print(_outputs(manifest))
     console.print("Outputs and logs", style="italic")
-    containers = {ids.container_name(job_id) for job_id in job_ids}
+    containers = {ids.container_name(job["identifier"]) for job in jobs}
     logs = system.high_privacy / "logs"
     months = sorted({log.parent for log in logs.glob("*/*") if log.name in containers})
     folders = [
@@ -145,7 +134,9 @@ def print_addresses(console: Console, system: LocalSystem, *, keep: bool) -> Non
             soft_wrap=True,
         )
         return
-    env = system.write_env_file()
+    env = system.folder / "env"
+    env.touch(mode=0o600)  # it holds the token
+    env.write_text("".join(f"export {name}='{value}'\n" for name, value in system.env.items()))
     console.print(f"Temporal's Web UI: {system.server.ui_url}")
     console.print(f"API: {system.api_url} (for the `rap` command: source {env})", soft_wrap=True)
     console.print("Ctrl-C stops everything.")

@@ -3,17 +3,19 @@
 Everything it writes is beneath one folder. The demo, ``rap dev`` and the end-to-end tests use it.
 """
 
-import os
 import secrets
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import httpx
 
-from infra.processes import Echo, Service, Stack, python_service
-from infra.temporal.dev_server import HOST, DevServer, free_port
+from infra.processes import Echo, Service, Stack
+from infra.temporal.dev_server import DevServer, free_port, without_temporal_settings
+from rap.addresses import HOST
 from rap.errors import Unavailable
 from rap.records import Records, migrations
 
@@ -42,47 +44,33 @@ class LocalSystem:
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
+        self.logs = self.folder / "logs"
+        self.high_privacy = self.folder / "high_privacy"
+        self.medium_privacy = self.folder / "medium_privacy"
+        self.api_url = f"http://{HOST}:{self.api_port}"
         self.server = DevServer(
             db=self.folder / "temporal.sqlite",
             port=self.temporal_port,
             ui_port=self.ui_port if self.ui else None,
             log_path=self.logs / "temporal.log",
         )
-        own = [] if self.temporal_address else [self.server]
-        self.stack = Stack(own, pids=self.folder / "pids")
-        for name, package in (
-            (CONTROLLER, "worker_controller"),
-            (AGENT, "worker_agent"),
-            (API, "api"),
-        ):
-            self.stack.add(self._service(name, package))
+        self.stack = Stack(
+            [] if self.temporal_address else [self.server], pids=self.folder / "pids"
+        )
+        packages = {CONTROLLER: "worker_controller", AGENT: "worker_agent", API: "api"}
+        strangers = {} if self.temporal_address else without_temporal_settings()
+        env = {**strangers, **self.env, "PYTHONUNBUFFERED": "1"}
+        for name, package in packages.items():
+            argv = (sys.executable, "-m", package)
+            log = self.logs / f"{name}.log"
+            self.stack.add(Service(name, argv, env, log_path=log, echo=self.echo))
 
-    def __enter__(self) -> "LocalSystem":
+    def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stack.stop()
-
-    @property
-    def logs(self) -> Path:
-        """The folder of the processes' logs."""
-        return self.folder / "logs"
-
-    @property
-    def high_privacy(self) -> Path:
-        """The area that holds everything."""
-        return self.folder / "high_privacy"
-
-    @property
-    def medium_privacy(self) -> Path:
-        """The area that output checkers read."""
-        return self.folder / "medium_privacy"
-
-    @property
-    def api_url(self) -> str:
-        """The address of the API."""
-        return f"http://{HOST}:{self.api_port}"
 
     @property
     def env(self) -> dict[str, str]:
@@ -142,7 +130,7 @@ class LocalSystem:
         records = Records.connect(self.database_url)
         try:
             while time.monotonic() < deadline:
-                self.stack.check()
+                self.stack.raise_if_ended()
                 if self._agent_seen(records, since) and self._api_answers():
                     return
                 time.sleep(0.05)
@@ -152,16 +140,9 @@ class LocalSystem:
             f"The system was not ready within {READY_LIMIT:.0f} s. Its logs are in {self.logs}"
         )
 
-    def write_env_file(self) -> Path:
-        """Write :attr:`env` to a file for ``source``; only its owner may read it."""
-        path = self.folder / "env"
-        path.touch(mode=0o600)
-        path.write_text("".join(f"export {name}='{value}'\n" for name, value in self.env.items()))
-        return path
-
     def _agent_seen(self, records: Records, since: float) -> bool:
         # Asked of the read model: the log of the API is for what others ask.
-        row = records.backends([self.env["BACKEND"]]).get(self.env["BACKEND"])
+        row = records.backend_flags([self.env["BACKEND"]]).get(self.env["BACKEND"])
         return row is not None and row.last_seen is not None and row.last_seen >= since
 
     def _api_answers(self) -> bool:
@@ -169,11 +150,3 @@ class LocalSystem:
             return httpx.get(self.api_url).is_success
         except httpx.TransportError:
             return False
-
-    def _service(self, name: str, package: str) -> Service:
-        log = self.logs / f"{name}.log"
-        # Other TEMPORAL_ settings of this shell (TLS, profiles) belong to other servers than ours.
-        settings = [key for key in os.environ if key.startswith("TEMPORAL_")]
-        strangers = dict.fromkeys([] if self.temporal_address else settings)
-        env: dict[str, str | None] = {**strangers, **self.env, "PYTHONUNBUFFERED": "1"}
-        return python_service(package, env, name=name, log_path=log, echo=self.echo)

@@ -7,21 +7,19 @@ way out. What an earlier run left behind (it was killed, the machine lost power)
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Queue
 from threading import Thread
-from types import TracebackType
-from typing import IO, NamedTuple, NoReturn, Protocol, Self
+from typing import IO, NoReturn, Self
 
 from rap.errors import RapError
 
-STOP_LIMIT = 20.0
-_SHORT_LIFE = 5.0
+PROBE_EVERY_S = 30.0
+LOOK_EVERY_S = 0.05
+
 Echo = Callable[[str, str], None]
 """Takes the name of a process and a line of its output."""
 
@@ -30,40 +28,9 @@ class ProcessEnded(RapError):
     """A process that should run has ended."""
 
 
-class Member(Protocol):
-    """What a stack can hold."""
-
-    @property
-    def name(self) -> str:
-        """How logs and callers call it."""
-        ...
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file with its output."""
-        ...
-
-    @property
-    def process(self) -> "subprocess.Popen[bytes] | None":
-        """The process while it runs; ``None`` before its start and after its end."""
-        ...
-
-    def start(self) -> None:
-        """Start it."""
-        ...
-
-    def stop(self) -> None:
-        """End it gracefully; nothing happens if it does not run."""
-        ...
-
-    def kill(self) -> None:
-        """End it as a crash would."""
-        ...
-
-
 @dataclass
 class Service:
-    """One of our processes.
+    """A process of ours.
 
     Its output goes to ``log_path``. With ``echo`` each line goes there too, or only there if there
     is no ``log_path``.
@@ -75,40 +42,43 @@ class Service:
     """Added to the environment of this process; ``None`` takes a variable away."""
     log_path: Path | None = None
     echo: Echo | None = None
+    stop_limit_s: float = 20.0
     process: "subprocess.Popen[bytes] | None" = None
+    """``None`` before its start and after its end."""
+
+    started_at: float = 0.0
+    """Of this machine's monotonic clock, in seconds."""
 
     def start(self) -> None:
         """Start the process; it may take its time to be ready."""
-        log = self._open_log()
-        output: IO[bytes] | int | None = subprocess.PIPE if self.echo else log
-        env = {**os.environ, **self.env}
-        try:
+        with self._log() as log:
+            output: IO[bytes] | int | None = subprocess.PIPE if self.echo else log
             # A session of its own: Ctrl-C reaches only the process that ends the stack in order.
             self.process = subprocess.Popen(  # noqa: S603  our own command
                 list(self.argv),
-                env={name: value for name, value in env.items() if value is not None},
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output is not None else None,
                 start_new_session=True,
             )
-        except BaseException:
-            if log:
-                log.close()
-            raise
+        self.started_at = time.monotonic()
         if self.echo and self.process.stdout:
-            reader = (self.process.stdout, log, self.echo)
-            Thread(target=self._relay, args=reader, daemon=True).start()
-        elif log:
-            log.close()
+            Thread(target=self._relay, args=(self.process.stdout, self.echo), daemon=True).start()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What its process is started with."""
+        values = {**os.environ, **self.env}
+        return {name: value for name, value in values.items() if value is not None}
 
     def stop(self) -> None:
-        """End the process with SIGTERM; by force if it takes longer than 20 s."""
+        """End the process with SIGTERM; by force if it takes longer than the limit."""
         if self.process is None:
             return
         self.process.terminate()
         try:
-            self.process.wait(STOP_LIMIT)
+            self.process.wait(self.stop_limit_s)
         except subprocess.TimeoutExpired:
             self.kill()
         self.process = None
@@ -120,41 +90,30 @@ class Service:
             self.process.wait()
             self.process = None
 
-    def _open_log(self) -> IO[bytes] | None:
-        if self.log_path is None:
-            return None
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        return self.log_path.open("ab")
+    def works(self) -> bool:
+        """Whether it does what it is for, where that can be seen from outside."""
+        return True
 
-    def _relay(self, source: IO[bytes], log: IO[bytes] | None, echo: Echo) -> None:
-        with source:
+    def _log(self) -> AbstractContextManager[IO[bytes] | None]:
+        if self.log_path is None:
+            return nullcontext()
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        return self.log_path.open("ab", buffering=0)
+
+    def _relay(self, source: IO[bytes], echo: Echo) -> None:
+        with source, self._log() as log:
             for line in source:
                 if log:
                     log.write(line)
-                    log.flush()
                 echo(self.name, line.decode(errors="replace").rstrip("\n"))
-        if log:
-            log.close()
-
-
-def python_service(
-    package: str,
-    env: Mapping[str, str | None],
-    *,
-    name: str | None = None,
-    log_path: Path | None = None,
-    echo: Echo | None = None,
-) -> Service:
-    """One of our packages as a process, run by this interpreter."""
-    return Service(name or package, (sys.executable, "-m", package), env, log_path, echo)
 
 
 class Stack:
     """Processes that belong together. As a context manager it ends them all on leaving."""
 
-    def __init__(self, members: Sequence[Member] = (), *, pids: Path | None = None) -> None:
+    def __init__(self, members: Sequence[Service] = (), *, pids: Path | None = None) -> None:
         """Hold ``members``; with a folder ``pids`` what an earlier run left is found and ended."""
-        self._members: dict[str, Member] = {}
+        self._members: dict[str, Service] = {}
         self._pids = pids
         for member in members:
             self.add(member)
@@ -163,21 +122,16 @@ class Stack:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def __iter__(self) -> Iterator[Member]:
+    def __iter__(self) -> Iterator[Service]:
         return iter(self._members.values())
 
-    def __getitem__(self, name: str) -> Member:
+    def __getitem__(self, name: str) -> Service:
         return self._members[name]
 
-    def add(self, member: Member) -> None:
+    def add(self, member: Service) -> None:
         """Add a process after the others, without starting it."""
         self._members[member.name] = member
 
@@ -207,57 +161,57 @@ class Stack:
                 for file in self._pids.glob("*.pid"):
                     file.unlink(missing_ok=True)
 
-    def kill9(self, name: str) -> None:
-        """End one process as a crash would."""
-        self._members[name].kill()
-
     def restart(self, name: str) -> None:
         """Start one process again; if it still runs, it is ended gracefully first."""
         member = self._members[name]
         member.stop()
         self._start(member)
 
-    def check(self) -> None:
+    def raise_if_ended(self) -> None:
         """See that every process that was started still runs.
 
         Raises:
             ProcessEnded: naming the one that does not, and where its log is.
         """
-        for member in self:
-            code = member.process.poll() if member.process else None
-            if code is not None:
-                where = f" Its log is {member.log_path}" if member.log_path else ""
-                raise ProcessEnded(f"{member.name} has ended (exit {code}).{where}")
+        for member, code in self._ended():
+            where = f" Its log is {member.log_path}" if member.log_path else ""
+            raise ProcessEnded(f"{member.name} has ended (exit {code}).{where}")
 
-    def wait(self) -> str:
-        """Wait until one of the processes ends, and answer its name."""
-        ended: Queue[_End] = Queue()
-        for member in self:
-            _watch(member, ended)
-        return ended.get().name
+    def wait(self, report: Callable[[str], None], *, probe_every_s: float = PROBE_EVERY_S) -> None:
+        """Wait until one of the processes ends.
 
-    def keep_running(self, tell: Callable[[str], None]) -> NoReturn:
-        """Start again whatever ends by itself, until this is interrupted.
+        One that runs and does not work is started again meanwhile, and reported. It is asked twice:
+        a busy machine is no reason.
+        """
+        probed_at = time.monotonic()
+        while not self._ended():
+            time.sleep(LOOK_EVERY_S)
+            if time.monotonic() < probed_at + probe_every_s:
+                continue
+            for member in self:
+                if member.process and not (member.works() or member.works()):
+                    report(f"{member.name} answers, but does not work any more; starting it again")
+                    self.restart(member.name)
+            probed_at = time.monotonic()
 
-        Args:
-            tell: is told about each.
+    def keep_running(self, report: Callable[[str], None], *, short_life_s: float = 5) -> NoReturn:
+        """Start again whatever ends by itself, and report it, until this is interrupted.
 
         Raises:
-            ProcessEnded: one ended within five seconds of its start.
+            ProcessEnded: one ended sooner after its start than ``short_life_s``.
         """
-        ended: Queue[_End] = Queue()
-        for member in self:
-            _watch(member, ended)
         while True:
-            end = ended.get()
-            member = self._members[end.name]
-            if member.process is not end.process:
-                continue  # somebody stopped it on purpose
-            if end.lived < _SHORT_LIFE:
-                self.check()
-            tell(f"{end.name} has ended (exit {end.process.returncode}); starting it again")
-            self.restart(end.name)
-            _watch(member, ended)
+            self.wait(report)
+            for member, code in self._ended():
+                if time.monotonic() - member.started_at < short_life_s:
+                    self.raise_if_ended()
+                report(f"{member.name} has ended (exit {code}); starting it again")
+                self.restart(member.name)
+
+    def _ended(self) -> list[tuple[Service, int]]:
+        """What ended by itself, with its exit code; not what was stopped on purpose."""
+        codes = [(member, member.process.poll()) for member in self if member.process]
+        return [(member, code) for member, code in codes if code is not None]
 
     def end_left_overs(self) -> list[str]:
         """End what an earlier run of the same stack could not end; answers the names."""
@@ -272,30 +226,12 @@ class Stack:
             file.unlink(missing_ok=True)
         return ended
 
-    def _start(self, member: Member) -> None:
+    def _start(self, member: Service) -> None:
         member.start()
         if self._pids and member.process:
             self._pids.mkdir(parents=True, exist_ok=True)
             pid = member.process.pid
             (self._pids / f"{member.name}.pid").write_text(f"{pid} {_birth(pid)}")
-
-
-class _End(NamedTuple):
-    name: str
-    process: "subprocess.Popen[bytes]"
-    lived: float
-
-
-def _watch(member: Member, ended: "Queue[_End]") -> None:
-    process, since = member.process, time.monotonic()
-    if process is None:
-        return
-
-    def watch() -> None:
-        process.wait()
-        ended.put(_End(member.name, process, time.monotonic() - since))
-
-    Thread(target=watch, daemon=True).start()
 
 
 def _birth(pid: int) -> str:

@@ -1,26 +1,45 @@
-"""Lengths and points of time as operators write and read them. Pure."""
+"""Lengths and points of time as people write and read them. Pure."""
 
 import re
 from datetime import UTC, datetime, timedelta
 
 from rap.errors import ConfigurationError
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?)([smhdw]?)")
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
+_LENGTH = re.compile(
+    "(?=.)"
+    + "".join(
+        rf"(?:(?P<{unit}>{_NUMBER}){unit[0]})?"
+        for unit in ("weeks", "days", "hours", "minutes", "seconds")
+    )
+)
+_WHOLE_UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def length_s(text: str, *, option: str) -> float:
-    """Seconds, from ``90``, ``90s``, ``15m``, ``4h``, ``2d`` or ``1w``.
+    """Seconds, from ``90``, ``90s``, ``1.5h``, ``1d12h`` or ``1w``: the largest unit first.
 
     Raises:
         ConfigurationError: ``text`` is none of these; it names ``option``.
     """
-    found = _LENGTH.fullmatch(text.strip().lower())
-    if found is None:
+    seconds = _seconds(text)
+    if seconds is None:
         raise ConfigurationError(
-            f"{option} must be a time such as 90s, 15m, 4h or 2d, not {text!r}"
+            f"{option} must be a time such as 90m, 4h or 1d12h, not {text.strip()!r}"
         )
-    return timedelta(**{_UNITS[found[2] or "s"]: float(found[1])}).total_seconds()
+    return seconds
+
+
+def _seconds(text: str) -> float | None:
+    text = text.strip().lower()
+    found = _LENGTH.fullmatch(f"{text}s" if re.fullmatch(_NUMBER, text) else text)
+    if found is None:
+        return None
+    try:
+        parts = {unit: float(number) for unit, number in found.groupdict(default="0").items()}
+        return timedelta(**parts).total_seconds()
+    except OverflowError:  # longer than there have been days
+        return None
 
 
 def since(text: str, now: float, *, option: str) -> float:
@@ -31,8 +50,9 @@ def since(text: str, now: float, *, option: str) -> float:
     Raises:
         ConfigurationError: ``text`` is none of these; it names ``option``.
     """
-    if _LENGTH.fullmatch(text.strip().lower()):
-        return now - length_s(text, option=option)
+    seconds = _seconds(text)
+    if seconds is not None:
+        return now - seconds
     try:
         return datetime.fromisoformat(text.strip()).timestamp()
     except ValueError:
@@ -40,6 +60,29 @@ def since(text: str, now: float, *, option: str) -> float:
             f"{option} must be a time ago such as 4h or 2d, or a moment such as 2026-01-31 or "
             f"2026-01-31T14:00, not {text!r}"
         ) from None
+
+
+def exactly(seconds: float) -> str:
+    """A length of time in the largest unit that has a whole number of them: ``36 hours``."""
+    for length, unit in _WHOLE_UNITS:
+        if seconds >= length and seconds % length == 0:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if count != 1 else ''}"
+    return f"{seconds:g} seconds"
+
+
+def elapsed(seconds: float) -> str:
+    """A length of time that still grows, in its two largest units: ``3 h 20 min``."""
+    minutes, whole_seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    if minutes:
+        return f"{minutes} min {whole_seconds} s"
+    return f"{whole_seconds} s"
 
 
 def roughly(seconds: float) -> str:

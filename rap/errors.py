@@ -6,21 +6,29 @@
     ├── RequestRefused              the client mends it; nothing was created; never retried
     ├── ConfigurationError          the operator mends it; the process does not start
     ├── Unavailable                 a service this process needs does not answer; retried
-    ├── GitError                    git could not do what was asked; its text is fit for a client
-    │   ├── RepositoryUnreachable   the remote does not answer, or does not exist
+    │   └── RemoteAway              the remote of a repository does not answer, for now
+    ├── NotFetched                  to be asked of a git that fetches
+    ├── GitError                    the answer is no; its text is fit for a client
+    │   ├── RepositoryRefused       the remote has no such repository, or not for us
     │   ├── UnknownRef              no branch or tag of that name
-    │   ├── FileNotInRepository     no such file at that commit
-    │   └── GitNetworkError         a transient network failure outlasted the retries
+    │   └── FileNotInRepository     no such file at that commit
     └── JobFault                    an attempt at a job cannot go on; raised inside an agent only
         ├── PermanentFault          trying again would not help: the job fails
         └── TransientFault          tried again, first at once by the agent, then as a new attempt
 
 A :class:`JobFault` never crosses the boundary of a backend: its :class:`~rap.egress.Fault` does,
 as part of a result, and the sentence is looked up outside. The detail stays in the agent's log.
+
+This module loads no model, so that the command line can name errors and still start at once.
 """
 
-from rap.egress import Fault
-from rap.models import Refusal, RefusalKind
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rap.egress import Fault
+    from rap.models import Refusal, RefusalKind
 
 
 class RapError(Exception):
@@ -28,7 +36,7 @@ class RapError(Exception):
 
 
 class RequestRefused(RapError):
-    """A request that cannot be carried out as it stands (controller.md 5.9)."""
+    """A request that cannot be carried out as it stands (docs/spec/controller.md 5.9)."""
 
     def __init__(self, kind: RefusalKind, message: str) -> None:
         super().__init__(message)
@@ -37,6 +45,8 @@ class RequestRefused(RapError):
     @property
     def refusal(self) -> Refusal:
         """The same as a value, for a result."""
+        from rap.models import Refusal
+
         return Refusal(kind=self.kind, message=str(self))
 
 
@@ -48,12 +58,24 @@ class Unavailable(RapError):
     """Temporal, Docker or the read model does not answer; the text says which and what to do."""
 
 
+class RemoteAway(Unavailable):
+    """The remote of a repository did not answer, or not with what will stay its answer: a time
+    limit, DNS, TLS, a connection that broke, 5xx. The text shows the original URL, never a token.
+    """
+
+
+class NotFetched(RapError):
+    """A commit would have to be fetched by a git that does not fetch."""
+
+
 class GitError(RapError):
-    """A git operation failed (controller.md 13); the text shows the original URL, never a token."""
+    """What was asked of git is not there (docs/spec/controller.md 13), as the remote or our copy
+    says; the text shows the original URL, never a token.
+    """
 
 
-class RepositoryUnreachable(GitError):
-    """The remote repository cannot be read."""
+class RepositoryRefused(GitError):
+    """The remote answered that it has no such repository, or none that we may read."""
 
 
 class UnknownRef(GitError):
@@ -62,10 +84,6 @@ class UnknownRef(GitError):
 
 class FileNotInRepository(GitError):
     """The commit holds no such file."""
-
-
-class GitNetworkError(GitError):
-    """Fetching kept failing for reasons that usually pass; trying later may work."""
 
 
 class JobFault(RapError):
@@ -82,57 +100,3 @@ class PermanentFault(JobFault):
 
 class TransientFault(JobFault):
     """The attempt is given up for now and may be tried again."""
-
-
-FAULT_SENTENCES: dict[Fault, str] = {
-    Fault.REPOSITORY_REFUSED: (
-        "The backend refused the repository, branch or commit; please check that the commit is "
-        "on the branch and that the repository belongs to an allowed organisation."
-    ),
-    Fault.COMMIT_UNAVAILABLE: "The code for this job could not be fetched.",
-    Fault.GIT_UNREACHABLE: "The code repository could not be reached from the backend.",
-    Fault.WORKSPACE_ARCHIVED: (
-        "The workspace has been archived. Contact the OpenSAFELY tech team to resolve"
-    ),
-    Fault.IMAGE_UNAVAILABLE: (
-        "The image for this job is not available on the backend; please check its name and version."
-    ),
-    Fault.IMAGE_PULL_FAILED: "The image for this job could not be pulled.",
-    Fault.INPUT_MISSING: (
-        "A file that this job needs from an earlier job is no longer in the workspace; please run "
-        "the action that makes it again."
-    ),
-    Fault.INPUT_RECORD_MISSING: (
-        "The backend has no record of the outputs of an earlier job that this one needs; please "
-        "run that action again."
-    ),
-    Fault.DATABASE_NOT_CONFIGURED: "The database is not configured on this backend.",
-    Fault.DATABASE_NETWORK_MISSING: "The database network is not available on this backend.",
-    Fault.DISK_FULL: "The backend has run out of disk space.",
-    Fault.CONTAINER_REFUSED: "The container for this job could not be started.",
-    Fault.OUTPUT_PATH_REFUSED: (
-        "An output path of this action could name something other than a file that the job makes "
-        "in its workspace; please correct the outputs of the action in project.yaml."
-    ),
-    Fault.OUTPUTS_REFUSED: (
-        "The outputs of this job could not be kept safely. See job log for details."
-    ),
-    Fault.ENGINE_UNAVAILABLE: "The container engine of the backend does not answer.",
-    Fault.CHECK_FAILED: "The program of the database check ended with an error.",
-    Fault.CHECK_OUT_OF_TIME: "The program of the database check took too long and was stopped.",
-    Fault.CHECK_ANSWER_REFUSED: "The answer of the database check is none of the allowed ones.",
-    Fault.UNEXPECTED: "The tech team can find the cause in the backend's log.",
-}
-
-TRANSIENT_FAULTS = frozenset(
-    {
-        Fault.GIT_UNREACHABLE,
-        Fault.IMAGE_PULL_FAILED,
-        Fault.DATABASE_NETWORK_MISSING,
-        Fault.DISK_FULL,
-        Fault.CONTAINER_REFUSED,
-        Fault.ENGINE_UNAVAILABLE,
-        Fault.UNEXPECTED,
-    }
-)
-"""Faults after which a new attempt may succeed without anybody changing the request."""

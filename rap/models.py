@@ -10,15 +10,27 @@ Times are seconds since the epoch in UTC; whole ones where the wire shows whole 
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from rap import ids
+from rap.deadlines import WORKSPACE_S
 
 RUN_ALL = "run_all"
-"""The magic action name for "every action of the project" (controller.md 6)."""
+"""The magic action name for "every action of the project" (docs/spec/controller.md 6)."""
 
 DEFAULT_DATABASE = "default"
 
+IMAGE_REGISTRY = "ghcr.io/opensafely-core"
+JOB_CPUS = 2.0
+JOB_MEMORY = "4G"
+LEVEL4_MAX_FILESIZE = 16 * 1024 * 1024
+"""Bytes."""
+LEVEL4_MAX_CSV_ROWS = 5000
+
+INTERRUPTIONS_A_DAY = 3
+
 ALLOWED_RUNTIMES = ("ehrql", "stata-mp", "r", "jupyter", "python", "sqlrunner")
-"""Images that run as they are; any other name is a reusable action (controller.md 7)."""
+"""Images that run as they are; any other name is a reusable action (docs/spec/controller.md 7)."""
 
 
 class Model(BaseModel):
@@ -28,7 +40,7 @@ class Model(BaseModel):
 
 
 class PrivacyLevel(StrEnum):
-    """How sensitive an output is; decides who may read it (controller.md 6.2)."""
+    """How sensitive an output is; decides who may read it (docs/spec/controller.md 6.2)."""
 
     HIGHLY_SENSITIVE = "highly_sensitive"
     MODERATELY_SENSITIVE = "moderately_sensitive"
@@ -36,7 +48,7 @@ class PrivacyLevel(StrEnum):
 
 
 class CreateRequest(Model):
-    """A request to run actions of a study: a RAP (controller.md 5.1)."""
+    """A request to run actions of a study: a RAP (docs/spec/controller.md 5.1)."""
 
     rap_id: str
     backend: str
@@ -52,8 +64,10 @@ class CreateRequest(Model):
     project: str = ""
     orgs: tuple[str, ...] = ()
     analysis_scope: dict[str, Any] = Field(default_factory=dict)
-    asked_at: float = 0.0
-    """When the client asked, by the API's clock; 0 where nobody waits for the answer."""
+    budget: float = WORKSPACE_S
+    """Seconds for which the answer is waited for, from when the workspace takes the request."""
+    number: int = 0
+    """Which create of this RAP it is, by the read model; 0 where it was not announced there."""
 
 
 class Study(Model):
@@ -65,7 +79,7 @@ class Study(Model):
 
 
 class ProjectAction(Model):
-    """One action of a ``project.yaml``, normalised (controller.md 6.4)."""
+    """One action of a ``project.yaml``, normalised (docs/spec/controller.md 6.4)."""
 
     name: str
     run_command: str
@@ -77,24 +91,17 @@ class ProjectAction(Model):
 
 
 class JobLimits(Model):
-    """What a job of a backend may use, and what may reach level 4 (controller.md 14.2, 14.3)."""
+    """What a job of a backend may use, and what may reach level 4
+    (docs/spec/controller.md 14.2, 14.3).
+    """
 
-    cpu_count: float = 2.0
-    memory_limit: str = "4G"
-    level4_max_filesize: int = 16 * 1024 * 1024
+    cpu_count: float = JOB_CPUS
+    memory_limit: str = JOB_MEMORY
+    level4_max_filesize: int = LEVEL4_MAX_FILESIZE
     """Bytes."""
-    level4_max_csv_rows: int = 5000
+    level4_max_csv_rows: int = LEVEL4_MAX_CSV_ROWS
     level4_file_types: tuple[str, ...] = (
-        ".csv",
-        ".html",
-        ".jpeg",
-        ".jpg",
-        ".json",
-        ".log",
-        ".md",
-        ".png",
-        ".svg",
-        ".svgz",
+        *(".csv", ".html", ".jpeg", ".jpg", ".json", ".log", ".md", ".png", ".svg", ".svgz"),
         ".txt",
     )
 
@@ -107,7 +114,7 @@ class WeightRule(Model):
 
 
 class Weights(Model):
-    """How many ordinary jobs a job of a backend counts for (controller.md 9.4)."""
+    """How many ordinary jobs a job of a backend counts for (docs/spec/controller.md 9.4)."""
 
     workspaces: dict[str, tuple[WeightRule, ...]] = Field(default_factory=dict)
     """Workspace to rules about action names; the first that matches decides."""
@@ -126,12 +133,18 @@ class Project(Model):
     actions: tuple[ProjectAction, ...]
     """In the order of the file."""
     limits: JobLimits = JobLimits()
-    image_registry: str = "ghcr.io/opensafely-core"
+    image_registry: str = IMAGE_REGISTRY
     pins_images: bool = False
     """Whether the tag of an image is resolved to a digest before each attempt."""
+    interruptions_a_day: int = INTERRUPTIONS_A_DAY
+    """How often within a day a job may be interrupted and start afresh."""
     job_env: dict[str, str] = Field(default_factory=dict)
-    """Extra variables for database jobs of the workspace; never secrets (controller.md 10.3)."""
+    """Extra variables for database jobs of the workspace; never secrets
+    (docs/spec/controller.md 10.3).
+    """
     weights: Weights = Weights()
+    unfinished: int = 0
+    """Jobs of the backend that were not over when the project was read."""
 
 
 class RefusalKind(StrEnum):
@@ -145,11 +158,28 @@ class RefusalKind(StrEnum):
     CODELISTS = "codelists"
 
 
+LONGEST_REFUSAL = 4096
+"""Bytes. A study chooses parts of the text, and it is kept in histories."""
+
+
+def shortened(message: str) -> str:
+    """A sentence for a client, its end cut off if a refusal cannot be so long."""
+    encoded = message.encode("utf-8", "backslashreplace")
+    if len(encoded) <= LONGEST_REFUSAL:
+        return message
+    return encoded[: LONGEST_REFUSAL - 3].decode("utf-8", "ignore") + "…"
+
+
 class Refusal(Model):
     """A request that cannot be carried out, with the exact sentence for the client."""
 
     kind: RefusalKind
     message: str
+
+    @field_validator("message")
+    @classmethod
+    def _of_bearable_length(cls, message: str) -> str:
+        return shortened(message)
 
 
 class ProjectAnswer(Model):
@@ -160,7 +190,7 @@ class ProjectAnswer(Model):
 
 
 class JobSpec(Model):
-    """A planned job: everything about it that never changes (controller.md 2.1)."""
+    """A planned job: everything about it that never changes (docs/spec/controller.md 2.1)."""
 
     id: str
     rap_id: str
@@ -193,21 +223,8 @@ class BackendRequest(Model):
     backend: str
 
 
-class ResolveRequest(Model):
-    """The new jobs of a request, whose reusable actions are to be resolved (controller.md 7)."""
-
-    jobs: tuple[JobSpec, ...]
-
-
-class ResolveAnswer(Model):
-    """The jobs with their commands rewritten, or why one of them cannot run."""
-
-    jobs: tuple[JobSpec, ...] = ()
-    refusal: Refusal | None = None
-
-
 class ImageRequest(Model):
-    """Ask what an image's tag stands for now (controller.md 10.4)."""
+    """Ask what an image's tag stands for now (docs/spec/controller.md 10.4)."""
 
     image: str
     """Full name with registry and tag."""
@@ -220,7 +237,9 @@ class ImageAnswer(Model):
 
 
 class JobDefinition(Model):
-    """One attempt at a job, as handed to the agent (controller.md 10.2, agent.md 2.4)."""
+    """One attempt at a job, as handed to the agent (docs/spec/controller.md 10.2,
+    docs/spec/agent.md 2.4).
+    """
 
     id: str
     rap_id: str
@@ -245,8 +264,8 @@ class JobDefinition(Model):
     database_name: str | None = None
     cpu_count: float | None = None
     memory_limit: str | None = None
-    level4_max_filesize: int = 16 * 1024 * 1024
-    level4_max_csv_rows: int = 5000
+    level4_max_filesize: int = LEVEL4_MAX_FILESIZE
+    level4_max_csv_rows: int = LEVEL4_MAX_CSV_ROWS
     level4_file_types: tuple[str, ...] = (".csv",)
     user: str | None = None
     project: str = ""
@@ -254,3 +273,8 @@ class JobDefinition(Model):
     trace_context: dict[str, str] = Field(default_factory=dict)
     """Root of the job's trace, a W3C carrier."""
     backend: str = ""
+
+    @property
+    def attempt_name(self) -> str:
+        """What this attempt's own folders and notes are called."""
+        return ids.attempt_name(self.id, self.task_id)

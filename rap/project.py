@@ -1,4 +1,4 @@
-"""The project file: the one place that knows the pipeline library (controller.md 6).
+"""The project file: the one place that knows the pipeline library (docs/spec/controller.md 6).
 
 The library's rules and texts are those that study authors see in their own checks, so they are
 passed on as they are. What it does not foresee is told here, in sentences of the same form.
@@ -8,12 +8,13 @@ import importlib.util
 import json
 import shlex
 import sys
-import threading
 import warnings
 from typing import Any
 
 from rap.errors import RequestRefused
 from rap.models import PrivacyLevel, ProjectAction, RefusalKind
+from rap.safe_names import LONGEST_NAME, visible, what_misleads
+from rap.yaml_limits import StandsForTooMuch, check_limits
 
 try:
     # The stand-alone package, where it is installed …
@@ -33,6 +34,7 @@ except ImportError:
     from opensafely._vendor.pipeline.models import is_database_action
 
 __all__ = [
+    "LARGEST_FILE",
     "LATEST_VERSION",
     "YAMLError",
     "is_database_command",
@@ -41,48 +43,62 @@ __all__ = [
 ]
 
 LATEST_VERSION = 5
-_LARGEST_FILE = 2 * 1024 * 1024
+LARGEST_FILE = 4 * 1024 * 1024
+"""Bytes; 5,000 actions with commands of 400 come to three quarters of it."""
 _LARGEST_CONFIG = 128 * 1024
 _LONGEST_COMMAND = 128 * 1024
 """Characters; the kernel takes no longer argument."""
-# The library's parser keeps state between its methods.
-_PARSING = threading.Lock()
 
 
 def parse_project(text: bytes) -> tuple[ProjectAction, ...]:
     """Read and check a ``project.yaml``; its actions in the order of the file.
 
-    Blocks for as long as parsing takes: about a second for a thousand actions.
+    Not for threads, since the library's parser keeps state. Takes whatever processor and memory the
+    text makes it take: a process that has other things to do asks :mod:`rap.project_reader`.
 
     Raises:
         RequestRefused: the text tells the author of the study what is wrong; ``kind`` is
             ``PROJECT``.
+        MemoryError: what the process may have is too little for the text.
     """
-    if len(text) > _LARGEST_FILE:
+    if len(text) > LARGEST_FILE:
         raise _invalid("The file is too large")
+    if b"\0" in text:
+        raise _invalid("The file contains a NUL character, which no text may")
     try:
+        check_limits(text)
         # Its warnings are about old versions, for authors at their own machine.
-        with _PARSING, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             pipeline = load_pipeline(text)
+    except StandsForTooMuch as error:
+        raise _invalid(str(error)) from error
     except ProjectValidationError as error:
-        raise RequestRefused(RefusalKind.PROJECT, str(error)) from error
+        lines = (visible(line) for line in str(error).split("\n"))
+        raise RequestRefused(RefusalKind.PROJECT, "\n".join(lines)) from error
     except RecursionError as error:
         raise _invalid("The file is nested too deeply") from error
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a study must not choose which errors of the library are foreseen
         raise _invalid(_what_is_wrong(text)) from error
-    return tuple(
-        ProjectAction(
-            name=str(name),
-            run_command=_bounded(str(name), _command(str(name), action.run.parts, action.config)),
-            needs=tuple(str(need) for need in action.needs),
-            outputs={
-                PrivacyLevel(level): {str(key): pattern for key, pattern in patterns.items()}
-                for level, patterns in action.outputs.dict().items()
-            },
-            requires_db=is_database_command(action.run.parts),
-        )
-        for name, action in pipeline.actions.items()
+    return tuple(_action(str(name), action) for name, action in pipeline.actions.items())
+
+
+def _action(name: str, action: Any) -> ProjectAction:  # noqa: ANN401 - the library is untyped
+    if reason := what_misleads(name):
+        raise _invalid(f"The name of action '{visible(name)[:LONGEST_NAME]}' {reason}")
+    # Each look at them splits the command again, which is half of what reading a project costs.
+    words: list[str] = action.run.parts
+    return ProjectAction(
+        name=name,
+        run_command=_command(name, words, action.config),
+        needs=tuple(str(need) for need in action.needs),
+        outputs={
+            PrivacyLevel(level): {str(key): pattern for key, pattern in patterns.items()}
+            for level, patterns in action.outputs.dict().items()
+        },
+        requires_db=is_database_command(words),
     )
 
 
@@ -96,29 +112,28 @@ def parse_yaml(text: bytes, filename: str) -> Any:  # noqa: ANN401 - YAML may ho
 
     Raises:
         YAMLError: the text is not YAML; the message is the parser's.
+        StandsForTooMuch: it would come to far more than it is long.
     """
-    with _PARSING, warnings.catch_warnings():
+    check_limits(text)
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return parse_yaml_file(text, filename=filename)
 
 
 def _command(name: str, words: list[str], config: dict[Any, Any] | None) -> str:
     """The run command in its normal form, with the configuration as its last argument."""
-    if not config:
-        return shlex.join(words)
-    if _size(config) > _LARGEST_CONFIG:
-        raise _invalid(f"`config` section for action {name} is too large")
-    try:
-        text = json.dumps(config)
-    except (TypeError, ValueError) as error:
-        raise _invalid(
-            f"`config` section for action {name} cannot be written as JSON: {error}"
-        ) from error
-    # Without apostrophes no shell ever has to quote within the quotes.
-    return shlex.join([*words, "--config", text.replace("'", r"\u0027")])
-
-
-def _bounded(name: str, command: str) -> str:
+    if config:
+        if _size(config) > _LARGEST_CONFIG:
+            raise _invalid(f"`config` section for action {name} is too large")
+        try:
+            text = json.dumps(config)
+        except (TypeError, ValueError) as error:
+            raise _invalid(
+                f"`config` section for action {name} cannot be written as JSON: {error}"
+            ) from error
+        # Without apostrophes no shell ever has to quote within the quotes.
+        words = [*words, "--config", text.replace("'", r"\u0027")]
+    command = shlex.join(words)
     if len(command) > _LONGEST_COMMAND:
         raise _invalid(f"The `run` command of action {name} is too long")
     return command
@@ -132,8 +147,15 @@ def _what_is_wrong(text: bytes) -> str:
     """A sentence about a file that the library's rules do not foresee and it stumbles over."""
     try:
         document = parse_yaml(text, "project.yaml")
-    except (YAMLError, ValueError):
+    except Exception:  # noqa: BLE001 - as above
         return "The file is not valid YAML in UTF-8"
+    try:
+        return _what_is_wrong_with(document)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return "The file has a structure that cannot be understood"
+
+
+def _what_is_wrong_with(document: Any) -> str:  # noqa: ANN401 - YAML may hold anything
     if not isinstance(document, dict):
         return "The file must be a dictionary of key/value pairs, with `version` and `actions`"
     if any(not isinstance(key, str) for key in document):

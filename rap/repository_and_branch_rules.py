@@ -1,4 +1,5 @@
-"""Which code may run: the repository, branch and commit of a study (controller.md 5.3, agent.md 6).
+"""Which code may run: the repository, branch and commit of a study (docs/spec/controller.md 5.3,
+docs/spec/agent.md 6).
 
 The controller checks before it plans anything; each agent checks again, since it trusts nobody.
 """
@@ -13,7 +14,7 @@ from rap.models import RefusalKind
 
 GITHUB_URL = "https://github.com"
 ACTIONS_BRANCH = "main"
-"""The branch on which every usable version of a reusable action is (controller.md 7)."""
+"""The branch on which every usable version of a reusable action is (docs/spec/controller.md 7)."""
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]+")
 
 
@@ -27,7 +28,7 @@ def is_repository_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def check_repository_url(repo_url: str, allowed_orgs: Collection[str]) -> None:
+def validate_repository_url(repo_url: str, allowed_orgs: Collection[str]) -> None:
     """Accept ``https://github.com/<allowed organisation>/<name>`` and nothing else.
 
     Raises:
@@ -55,7 +56,7 @@ def check_repository_url(repo_url: str, allowed_orgs: Collection[str]) -> None:
         )
 
 
-async def check_study(
+async def validate_study(
     git: GitCache,
     *,
     repo_url: str,
@@ -69,13 +70,8 @@ async def check_study(
     The branch matters: GitHub serves commits of forks and of pull requests as if they belonged to
     the repository, so without it anybody could have code of their own run here.
 
-    Args:
-        git: asked only when the checks that need no network have passed.
-        repo_url: as the client gave it; shown in the errors.
-        branch: name without ``refs/heads/``.
-        commit: full id.
-        allowed_orgs: GitHub organisations, in the order in which an error lists them.
-        allow_local: let paths of this machine pass without any check.
+    Git is asked only when the checks that need no network have passed; with ``allow_local`` paths
+    of this machine pass without any check.
 
     Raises:
         RequestRefused: with the sentence for the client; ``kind`` is ``REPOSITORY``.
@@ -83,7 +79,7 @@ async def check_study(
     """
     if is_local(repo_url, allow_local=allow_local):
         return
-    check_repository_url(repo_url, allowed_orgs)
+    validate_repository_url(repo_url, allowed_orgs)
     if not branch.strip():
         raise _refused("A branch name must be supplied")
     try:

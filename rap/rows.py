@@ -1,16 +1,16 @@
-"""The rows of the read model, as workflows hand them over (architecture.md 2.5).
+"""The rows of the read model, as workflows hand them over (docs/explanation/architecture.md).
 
 Every row carries a version, so that a repeated or late write never moves it backwards.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from rap.egress import AgentReport, Metrics
 from rap.models import Model
-from rap.status import StatusCode
+from rap.status import State, StatusCode
+from rap.windows import WindowKind
 
 
 class IntentState(StrEnum):
@@ -22,7 +22,10 @@ class IntentState(StrEnum):
 
 
 class Intent(Model):
-    """A create that the API is about to send, or has sent."""
+    """A create that the API is about to send, or has sent.
+
+    Its times are those of the database's clock, which is the one that all processes share.
+    """
 
     rap_id: str
     backend: str
@@ -30,7 +33,16 @@ class Intent(Model):
     repo_url: str
     commit: str
     state: IntentState = IntentState.PENDING
-    created_at: float
+    created_at: float = 0.0
+    """When it was announced; given as 0 it becomes now."""
+    number: int = 0
+    """Counts the creates of this RAP; given by the read model."""
+    request: str = ""
+    """The request as JSON, to be offered again."""
+    offers: int = 0
+    """How often it was offered again."""
+    offered_at: float = 0.0
+    """When it was announced, or last offered."""
 
 
 class JobRow(Model):
@@ -55,14 +67,15 @@ class JobRow(Model):
     """The ids of the jobs that it waits for, of this RAP and of others."""
     trace_context: dict[str, str] = Field(default_factory=dict)
     trace_attributes: dict[str, str] = Field(default_factory=dict)
-    """What only its spans tell, beside what readers see (controller.md 16.2)."""
+    """What only its spans tell, beside what readers see (docs/spec/controller.md 16.2)."""
 
 
 class JobChange(Model):
     """A change of a job's status code.
 
-    The store works the times out of it by the rules of controller.md 4.1: ``started_at`` is set by
-    the first starting code and cleared by a reset code; ``completed_at`` is set by a final code.
+    The store works the times out of it by the rules of docs/spec/controller.md 4.1:
+    ``started_at`` is set by the first starting code and cleared by a reset code; ``completed_at``
+    is set by a final code.
     """
 
     job_id: str
@@ -76,19 +89,6 @@ class JobChange(Model):
     exit_code: int | None = None
     """Of the attempt that this change ends; for its spans, as the next."""
     image_id: str | None = None
-
-
-class WorkspaceJob(NamedTuple):
-    """What a workspace needs to know of a job."""
-
-    id: str
-    rap_id: str
-    action: str
-    repo_url: str
-    commit: str
-    created_at: int
-    status_code: StatusCode
-    wait_for: tuple[str, ...]
 
 
 class RapRows(Model):
@@ -106,13 +106,26 @@ class JobChanges(Model):
     changes: tuple[JobChange, ...] = ()
 
 
+class RapEnding(Model):
+    """The workflow of a RAP is gone: nobody else tells of the end of its jobs any more."""
+
+    rap_id: str
+    at: float
+
+
+class JobStates(Model):
+    """The states of some jobs, by their ids."""
+
+    states: dict[str, State]
+
+
 class IntentSettlement(Model):
     """The end of an intent: what the workspace decided."""
 
     rap_id: str
     state: IntentState
-    asked_at: float | None = None
-    """When the settled create was asked for: an intent announced later stays as it is."""
+    number: int | None = None
+    """Of the settled create: an intent announced later stays as it is."""
 
 
 class MaintenanceType(StrEnum):
@@ -123,7 +136,7 @@ class MaintenanceType(StrEnum):
 
 
 class QueueEntry(Model):
-    """A waiting job, in the order in which slots will be granted."""
+    """A job that waits for a worker slot of a backend."""
 
     job_id: str
     rap_id: str
@@ -132,19 +145,15 @@ class QueueEntry(Model):
     weight: float = 1.0
     since: float
     action: str = ""
+    created_at: int = 0
+    position: int = 0
+    """Place in its RAP."""
 
 
-class SlotEntry(Model):
-    """A job that holds a worker slot."""
+class SlotEntry(QueueEntry):
+    """A job that holds a worker slot, since then."""
 
-    job_id: str
-    rap_id: str
-    workspace: str
-    requires_db: bool
-    weight: float = 1.0
     host: str
-    since: float
-    action: str = ""
 
 
 class OrderKind(StrEnum):
@@ -162,17 +171,6 @@ class OrderKind(StrEnum):
     WINDOW_ENDS = "window ends"
 
 
-class WindowKind(StrEnum):
-    """What a backend does during a maintenance window."""
-
-    PAUSE = "pause"
-    """Starts no jobs; running ones go on."""
-    REBOOT = "reboot"
-    """Starts no jobs; running ones go back to waiting."""
-    MAINTENANCE = "db-maintenance"
-    """Runs no database jobs; running ones go back to waiting."""
-
-
 class OrderEntry(Model):
     """An order that was carried out: what, when, by whom and why."""
 
@@ -183,12 +181,32 @@ class OrderEntry(Model):
     why: str = ""
 
 
+class OpenWindow(Model):
+    """A maintenance window that is open."""
+
+    kind: WindowKind
+    until: float | None = None
+    """When it is to close; ``None``: when it is told to."""
+    workflow_id: str = ""
+    """Who is to close it; empty: whoever opened it by hand."""
+    missing: bool = False
+    """Whether that workflow runs no more: the backend closes the window itself, at its end."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_a_kind(cls, given: object) -> object:
+        """Earlier versions wrote the kind alone."""
+        return {"kind": given} if isinstance(given, str) else given
+
+
 class HoldUp(StrEnum):
     """Why a backend grants no slots at all."""
 
     NONE = ""
     PAUSED = "paused"
     NO_AGENT = "no_agent"
+    CLOSED = "closed"
+    """There are agents, but none whose host can start jobs; their reports say why."""
 
 
 class BackendRow(Model):
@@ -212,14 +230,18 @@ class BackendRow(Model):
     max_db_workers: float = 0
     hold_up: HoldUp = HoldUp.NONE
     slots: tuple[SlotEntry, ...] = ()
+    waiting: int = 0
+    """How many jobs wait for a slot."""
     queue: tuple[QueueEntry, ...] = ()
+    """Those jobs in the order in which they will be considered. What the backend's workflow tells
+    has only the first: the read model keeps them job by job, and orders them when it is read."""
     agents: tuple[AgentReport, ...] = ()
     last_seen: float | None = None
     limits_ordered: bool = False
     """Whether an operator's limits are in force instead of the configured ones."""
     priorities: dict[str, int] = Field(default_factory=dict)
     """RAP to its priority, where an operator set one."""
-    windows: dict[str, WindowKind] = Field(default_factory=dict)
+    windows: dict[str, OpenWindow] = Field(default_factory=dict)
     """The maintenance windows that are open, by name."""
     held_by_window: tuple[WindowKind, ...] = ()
     """What is switched on because of a window, and is to be switched off with the last of them."""
@@ -229,7 +251,17 @@ class BackendRow(Model):
 
 
 class BackendUpdate(Model):
-    """One write of a backend's workflow: its own row, and the stages its agents reported."""
+    """One write of a backend's workflow: its own row, what changed in its queue, and the stages
+    its agents reported.
+
+    What changed counts from the write before; a job may be named again as it is known already.
+    """
 
     row: BackendRow
+    queued: tuple[QueueEntry, ...] = ()
+    """Jobs that wait now, new or altered."""
+    unqueued: tuple[str, ...] = ()
+    """The ids of jobs that wait no more."""
+    whole_queue: bool = False
+    """Whether no job waits but those ``queued``; what was written earlier is forgotten."""
     changes: tuple[JobChange, ...] = ()

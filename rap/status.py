@@ -1,4 +1,5 @@
-"""The states a job can be in, and the sentence a reader sees for each (controller.md 3).
+"""The states a job can be in (docs/spec/controller.md 3); their sentences are in
+:mod:`rap.sentences`.
 
 Pure data and pure rules: no clock, no storage, no Temporal.
 """
@@ -21,7 +22,7 @@ class State(StrEnum):
 
 
 class StatusCode(StrEnum):
-    """The fine state of a job, in the declared order of controller.md 3.2."""
+    """The fine state of a job, in the declared order of docs/spec/controller.md 3.2."""
 
     CREATED = "created"
     INITIATED = "initiated"
@@ -67,25 +68,12 @@ class StatusCode(StrEnum):
         """Whether the code sends a started job back to waiting, for another attempt."""
         return self in RESET_CODES
 
-    @property
-    def starts_the_clock(self) -> bool:
-        """Whether entering this code sets ``started_at`` when it is empty (controller.md 4.1)."""
-        return self in STARTING_CODES
-
-    @property
-    def message(self) -> str:
-        """The sentence shown with this code when nothing more particular is known."""
-        return _MESSAGES[self]
-
 
 STARTING_CODES = frozenset(
     {StatusCode.INITIATED, StatusCode.PREPARING, StatusCode.PREPARED, StatusCode.EXECUTING}
 )
-RUNNING_CODES = STARTING_CODES | {
-    StatusCode.EXECUTED,
-    StatusCode.FINALIZING,
-    StatusCode.FINALIZED,
-}
+"""Entering one of these sets ``started_at`` if it is empty (docs/spec/controller.md 4.1)."""
+RUNNING_CODES = STARTING_CODES | {StatusCode.EXECUTED, StatusCode.FINALIZING, StatusCode.FINALIZED}
 RESET_CODES = frozenset(
     {
         StatusCode.WAITING_ON_REBOOT,
@@ -107,81 +95,29 @@ FINAL_CODES = frozenset(
     }
 )
 
-_RUNNING = "Job executing on the backend"
-_MESSAGES = {
-    StatusCode.CREATED: "Created",
-    StatusCode.INITIATED: _RUNNING,
-    StatusCode.WAITING_PAUSED: (
-        "Backend is currently paused for maintenance, job will start once this is completed"
-    ),
-    StatusCode.WAITING_DB_MAINTENANCE: "Waiting for database to finish maintenance",
-    StatusCode.WAITING_ON_DEPENDENCIES: "Waiting on dependencies",
-    StatusCode.WAITING_ON_WORKERS: "Waiting on available workers",
-    StatusCode.WAITING_ON_DB_WORKERS: "Waiting on available database workers",
-    StatusCode.WAITING_ON_REBOOT: "Job restarted - waiting for server to reboot",
-    StatusCode.WAITING_ON_NEW_TASK: (
-        "This job returned an error that could be retried with a new task."
-    ),
-    StatusCode.PREPARING: _RUNNING,
-    StatusCode.PREPARED: _RUNNING,
-    StatusCode.EXECUTING: _RUNNING,
-    StatusCode.EXECUTED: _RUNNING,
-    StatusCode.FINALIZING: _RUNNING,
-    StatusCode.FINALIZED: _RUNNING,
-    StatusCode.SUCCEEDED: "Completed successfully",
-    StatusCode.DEPENDENCY_FAILED: "Not starting as dependency failed",
-    StatusCode.NONZERO_EXIT: "Job exited with an error",
-    StatusCode.CANCELLED_BY_USER: "Cancelled by user",
-    StatusCode.UNMATCHED_PATTERNS: (
-        "Outputs matching expected patterns were not found. See job log for details."
-    ),
-    StatusCode.INTERNAL_ERROR: (
-        "Internal error: this usually means a platform issue rather than a problem for users "
-        "to fix.\nThe tech team are automatically notified of these errors and will be "
-        "investigating."
-    ),
-    StatusCode.KILLED_BY_ADMIN: "Job killed by an OpenSAFELY administrator",
-    StatusCode.STALE_CODELISTS: "Codelists are out of date",
-    StatusCode.JOB_ERROR: "This job returned a fatal error.",
-}
-
-SUCCEEDED_WITH_EXCLUDED_FILES = (
-    "Completed successfully, but some file(s) marked as moderately_sensitive were excluded. "
-    "See job log for details."
-)
-WAITING_HEAVY = "Waiting on available workers for resource intensive job"
-
 # How far along one attempt is with each code. A reset code opens the next attempt.
-_RANKS = {
-    StatusCode.CREATED: 0,
-    StatusCode.WAITING_ON_REBOOT: 0,
-    StatusCode.WAITING_DB_MAINTENANCE: 0,
-    StatusCode.WAITING_ON_NEW_TASK: 0,
-    StatusCode.WAITING_ON_DEPENDENCIES: 1,
-    StatusCode.WAITING_PAUSED: 2,
-    StatusCode.WAITING_ON_WORKERS: 2,
-    StatusCode.WAITING_ON_DB_WORKERS: 2,
-    StatusCode.INITIATED: 3,
-    StatusCode.PREPARING: 4,
-    StatusCode.PREPARED: 5,
-    StatusCode.EXECUTING: 6,
-    StatusCode.EXECUTED: 7,
-    StatusCode.FINALIZING: 8,
-    StatusCode.FINALIZED: 9,
-}
-_FINAL_RANK = 10
+_ORDER = (
+    {StatusCode.CREATED, *RESET_CODES},
+    {StatusCode.WAITING_ON_DEPENDENCIES},
+    {StatusCode.WAITING_PAUSED, StatusCode.WAITING_ON_WORKERS, StatusCode.WAITING_ON_DB_WORKERS},
+    {StatusCode.INITIATED},
+    {StatusCode.PREPARING},
+    {StatusCode.PREPARED},
+    {StatusCode.EXECUTING},
+    {StatusCode.EXECUTED},
+    {StatusCode.FINALIZING},
+    {StatusCode.FINALIZED},
+    FINAL_CODES,
+)
+_RANKS = {code: rank for rank, codes in enumerate(_ORDER) for code in codes}
 _RANKS_PER_ATTEMPT = 16
 
 
 def version(attempt: int, code: StatusCode) -> int:
-    """The place of (attempt, code) in a job's life.
+    """The place of (attempt, code) in a job's life; a reset code belongs to the attempt it opens.
 
     A record of a job is replaced only by one of a higher version, so that writes from several
     places, repeated or late, never move a job backwards. Final codes share the highest place of
     their attempt: whichever is written first stays.
-
-    Args:
-        attempt: counts from 1.
-        code: the status code reached in that attempt; a reset code belongs to the attempt it opens.
     """
-    return attempt * _RANKS_PER_ATTEMPT + _RANKS.get(code, _FINAL_RANK)
+    return attempt * _RANKS_PER_ATTEMPT + _RANKS[code]

@@ -3,6 +3,7 @@
 How hard the property tests look: a few hundred examples, or ``--hypothesis-profile nightly``.
 """
 
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.quick_system import QuickSystem
 
 settings.register_profile("default", max_examples=300, deadline=None)
-settings.register_profile("nightly", max_examples=20_000, deadline=None)
+settings.register_profile("nightly", max_examples=5_000, deadline=None)
 settings.register_profile("mutation", max_examples=50, deadline=None, derandomize=True)
 settings.load_profile("default")
 
@@ -24,6 +25,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="FOLDER",
         help="keep the histories of all workflow tests, to be replayed by later versions",
     )
+
+
+def pytest_configure() -> None:
+    # A run in the background of a script ignores Ctrl-C, and so would all that it starts.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

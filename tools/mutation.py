@@ -16,6 +16,8 @@ from typing import Annotated, Any
 
 import typer
 
+from tools.tracked import project_files
+
 _ROOT = Path(__file__).parent.parent
 _COUNTED = ("killed", "survived", "no_tests", "timeout", "suspicious", "segfault")
 _NOTICED = ("killed", "timeout", "segfault")
@@ -66,17 +68,9 @@ def main(
 
 def _copy_tree(target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],  # noqa: S607
-        cwd=_ROOT,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        if (_ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(_ROOT / name, target / name)
+    for name in project_files(_ROOT):
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(_ROOT / name, target / name)
 
 
 def _configured(text: str, part: dict[str, Any]) -> str:

@@ -1,4 +1,9 @@
-"""Writes the page about settings from the settings: ``python -m infra.settings_reference``."""
+"""Writes the page about settings from the settings: ``python -m tools.settings_reference``.
+
+Not by settings-doc, which was tried: it leaves out a setting that is read under two names,
+repeats those of all processes for each, and gives a heading to each setting where a reader compares
+rows of a table. A template of our own for it would be as long as this module.
+"""
 
 import sys
 from collections.abc import Iterator

@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import structlog
 
-from rap import exporting, telemetry
 from rap.errors import ConfigurationError
 from rap.settings import AgentSettings, load
-from worker_agent.checks import check_settings
+from rap.telemetry import export, logs
+from worker_agent.preflight import check_settings
 
 log = structlog.get_logger()
 
@@ -27,10 +27,10 @@ async def _run(settings: AgentSettings) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    traces = exporting.start(exporting.Service.AGENT, version=settings.version)
+    traces = export.start(export.Service.AGENT, version=settings.version)
     await run(settings, stop)
     log.info("agent.service stopped")
-    exporting.stop(traces)
+    export.stop(traces)
     # Here, because the loop's own end would wait for threads that may hang.
     leave(0)
 
@@ -48,7 +48,7 @@ def main() -> None:
     """Run the agent."""
     try:
         settings = load(AgentSettings)
-        telemetry.configure(settings.loglevel, debug_file=settings.debug_log_file)
+        logs.configure(settings.loglevel, debug_file=settings.debug_log_file)
         check_settings(settings)
         asyncio.run(_run(settings))
     except ConfigurationError as error:

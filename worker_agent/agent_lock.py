@@ -45,12 +45,7 @@ class Holder(Model):
 
 
 async def sole_use(folder: Path) -> IO[bytes]:
-    """Take over the work directory from the agent process that uses it; free when the file is
-    closed.
-
-    Returns:
-        The open lock file.
-    """
+    """Take over the work directory from the process that uses it, until the file is closed."""
     file = (folder / LOCK_FILE).open("a+b")
     asked: set[Holder | None] = set()
     while True:
@@ -78,13 +73,13 @@ def _read(file: IO[bytes]) -> Holder | None:
 
 
 def _ask(holder: Holder | None, folder: Path) -> None:
-    if holder is not None and _told_to_stop(holder):
+    if holder is not None and _sent_sigterm(holder):
         log.info("asked the agent that runs here to hand its jobs over", predecessor=holder.pid)
     else:
         log.warning(f"another agent still uses {folder}: waiting for it to end")
 
 
-def _told_to_stop(holder: Holder) -> bool:
+def _sent_sigterm(holder: Holder) -> bool:
     if holder.namespace != Holder.this().namespace:
         return False
     try:

@@ -1,21 +1,21 @@
-"""The spans of an attempt at a job: one for each step of it (agent.md 14.2).
+"""The spans of an attempt at a job: one for each step of it (docs/spec/agent.md 14.2).
 
 They belong to the trace of the job, which began at the controller. They hold no names of outputs
-and no patterns (agent.md 62): what the agent read in a study's files or in an error's text stays
-here, so an end is told by the words of enumerations. Nothing here fails; errors are logged.
+and no patterns (item agent:62): what the agent read in a study's files or in an error's text stays
+here, so an end is given in the words of enumerations. Nothing here fails; errors are logged.
 """
 
 import time
 
-from rap import tracing
 from rap.egress import Ending, Fault, JobOutcome, Stage
 from rap.models import JobDefinition
-from rap.tracing import Attributes, Failure
+from rap.telemetry import traces
+from rap.telemetry.traces import Attributes, Failure
 from worker_agent.workspace.metadata import JobRecord
 
 UNKNOWN = "unknown"
 BEFORE = "UNKNOWN"
-"""The status of an attempt of which nothing is there yet (agent.md 4.1)."""
+"""The status of an attempt of which nothing is there yet (docs/spec/agent.md 4.1)."""
 
 _STEPS = {
     Stage.PREPARED: {BEFORE: "PREPARED"},
@@ -25,13 +25,8 @@ _STEPS = {
 """The step that is done when a stage is reached: from which status to which."""
 
 
-def task_attributes(definition: JobDefinition, *, taken_ns: int) -> Attributes:
-    """What every span about an attempt says.
-
-    Args:
-        definition: the attempt.
-        taken_ns: when this process took it.
-    """
+def job_attributes(definition: JobDefinition, *, taken_ns: int) -> Attributes:
+    """What every span about an attempt says; ``taken_ns`` is when this process took it."""
     return {
         # What the request brought along cannot replace what follows.
         "user": definition.user or UNKNOWN,
@@ -41,20 +36,13 @@ def task_attributes(definition: JobDefinition, *, taken_ns: int) -> Attributes:
         "task": definition.task_id,
         "task_type": "RUNJOB",
         "task_created_at": taken_ns,
-    }
-
-
-def job_attributes(definition: JobDefinition, *, taken_ns: int) -> Attributes:
-    """The same with the job."""
-    return {
-        **task_attributes(definition, taken_ns=taken_ns),
         "job": definition.id,
         "job_request": definition.rap_id,
         "workspace": definition.workspace,
         "repo_url": definition.study.git_repo_url,
         "commit": definition.study.commit,
         "action": definition.action,
-        "job_created_at": definition.created_at * tracing.NS,
+        "job_created_at": definition.created_at * traces.NS,
         "image": definition.image,
         "args": ",".join(definition.args),
         "input_job_ids": ",".join(definition.input_job_ids),
@@ -66,7 +54,7 @@ def job_attributes(definition: JobDefinition, *, taken_ns: int) -> Attributes:
 
 def result_attributes(outcome: JobOutcome, record: JobRecord | None) -> Attributes:
     """How an attempt ended: numbers, digests, words, and the labels of its image."""
-    words = [outcome.ending, outcome.exit_note, outcome.fault]
+    words = [outcome.ending, outcome.exit_note, outcome.fault, outcome.interruption]
     return {
         "exit_code": outcome.exit_code,
         "image_id": outcome.image_id,
@@ -82,7 +70,7 @@ def result_attributes(outcome: JobOutcome, record: JobRecord | None) -> Attribut
 
 
 class AttemptSpans:
-    """Follows one attempt while this process works on it, and tells each step when it is done."""
+    """Follows one attempt while this process works on it, and records each step when it is done."""
 
     def __init__(self, definition: JobDefinition) -> None:
         self.taken_ns = self._since_ns = time.time_ns()
@@ -100,21 +88,16 @@ class AttemptSpans:
             self._status = BEFORE
         final = _STEPS.get(stage, {}).get(self._status)
         if final is not None:
-            self._tell(final)
+            self._record(final)
 
     def troubled(self, fault: Fault) -> None:
         """Something failed and will be tried again."""
-        self._tell(
+        self._record(
             self._status or BEFORE, {"fatal_task_error": False}, failure=Failure(fault.value)
         )
 
     def ended(self, outcome: JobOutcome, record: JobRecord | None) -> None:
-        """The attempt is over.
-
-        Args:
-            outcome: what is answered about it.
-            record: what was written down about it.
-        """
+        """The attempt is over, with this answer and what was written down about it."""
         failed = outcome.ending is Ending.FAILED
         more: dict[str, object] = {"complete": True}
         failure = None
@@ -122,27 +105,27 @@ class AttemptSpans:
             more["fatal_task_error"] = True
             failure = Failure(outcome.fault.value)
         if not self._ended:
-            with tracing.harmless(f"failed to trace job results for job {self._definition.id}"):
+            with traces.harmless(f"failed to trace job results for job {self._definition.id}"):
                 more = {**result_attributes(outcome, record), **more}
-            self._tell("ERROR" if failed else "FINALIZED", more, failure=failure)
+            self._record("ERROR" if failed else "FINALIZED", more, failure=failure)
         self._ended = True
 
     def let_go(self) -> None:
         """Work on the attempt ends here, though it may not be over."""
         if not self._ended and self._status is not None:
-            self._tell(self._status)
+            self._record(self._status)
         self._ended = True
 
-    def _tell(
+    def _record(
         self, final: str, more: Attributes | None = None, *, failure: Failure | None = None
     ) -> None:
         initial, start_ns = self._status or BEFORE, self._since_ns
         self._status, self._since_ns = final, time.time_ns()
-        if not tracing.is_on():
+        if not traces.is_on():
             return
-        with tracing.harmless(f"failed to trace task {self._definition.task_id}"):
-            tracing.record(
-                tracing.tracer("agent_loop"),
+        with traces.harmless(f"failed to trace task {self._definition.task_id}"):
+            traces.record(
+                traces.tracer("agent_loop"),
                 "LOOP_TASK",
                 start_ns=start_ns,
                 end_ns=self._since_ns,
@@ -153,6 +136,6 @@ class AttemptSpans:
                     "initial_job_status": initial,
                     "final_job_status": final,
                 },
-                parent=tracing.root_of(self._definition.trace_context),
+                parent=traces.root_of(self._definition.trace_context),
                 failure=failure,
             )

@@ -1,4 +1,4 @@
-"""The door of the backend: only egress types leave through it (architecture.md 3).
+"""The door of the backend: only egress types leave (docs/explanation/architecture.md, Trust).
 
 What an activity returns, raises or heartbeats becomes history in another building. Whatever else it
 tries to send is stopped here, and stays in the agent's own log.
@@ -18,13 +18,7 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from rap.egress import (
-    Acknowledged,
-    DatabaseStatusAnswer,
-    DataCheckAnswer,
-    JobOutcome,
-    JobProgress,
-)
+from rap.egress import Acknowledged, DatabaseStatusAnswer, DataCheckAnswer, JobOutcome, JobProgress
 
 log = structlog.get_logger()
 

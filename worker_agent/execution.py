@@ -8,14 +8,14 @@ time allowed is over. Whoever watches may be stopped at any moment and another m
 import asyncio
 import socket
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import structlog
 
+from rap.durations import exactly
 from rap.egress import Fault
 from rap.errors import JobFault, TransientFault
-from rap.exit_notes import duration
 from rap.models import JobDefinition
 from worker_agent import secrets
 from worker_agent.engine.container import (
@@ -24,21 +24,21 @@ from worker_agent.engine.container import (
     database_hostname,
     uses_database,
 )
-from worker_agent.engine.facts import ContainerFacts
+from worker_agent.engine.facts import KILLED, ContainerFacts
 from worker_agent.engine.memory_group import MemoryCount, MemoryGroup, find_memory_group
 from worker_agent.host import Host
+from worker_agent.interruptions import ground_of
+from worker_agent.state.attempts import key_of
+from worker_agent.state.runs import RunRecord
 
 log = structlog.get_logger()
 
-LOOK_AT_MEMORY_EVERY = 2.0
-"""Seconds; a kill for lack of memory is seen at once where the kernel rings for it."""
 LOOK_AT_CLOCK_EVERY = 60.0
 KILL_AGAIN_AFTER = 1.0
-KILLED = 137
 
 
 async def start(host: Host, definition: JobDefinition, image: str) -> None:
-    """Start the container of a job (agent.md 8); one that is there already is it.
+    """Start the container of a job (docs/spec/agent.md 8); one that is there already is it.
 
     Raises:
         PermanentFault: DATABASE_NOT_CONFIGURED, IMAGE_UNAVAILABLE, CONTAINER_REFUSED.
@@ -47,56 +47,61 @@ async def start(host: Host, definition: JobDefinition, image: str) -> None:
     found = secrets.of_job(definition, host.settings)
     database_host = None
     if uses_database(definition, host.settings):
-        network = host.settings.database_access_network
-        if not await host.engine.has_network(network):
-            raise TransientFault(Fault.DATABASE_NETWORK_MISSING, f"Docker has no network {network}")
-        database_host = await resolve(found["DATABASE_URL"])
+        database_host = await reach_database(host, found["DATABASE_URL"])
     config = container_config(
         definition,
         host.settings,
         image=image,
-        mount_source=host.storage.mount_source(definition.id),
+        mount_source=host.storage.mount_source(definition.attempt_name),
         secrets=found,
         database_host=database_host,
     )
-    await host.engine.start(definition.id, config)
+    key, ground = key_of(definition.id, definition.task_id), await ground_of(host, definition)
+
+    def note(container_id: str) -> None:
+        host.runs.write(key, RunRecord(container_id=container_id, ground=ground), durable=True)
+
+    try:
+        await host.engine.containers.start(definition.id, config, on_created=note)
+    except TransientFault as fault:
+        if fault.fault in (Fault.CONTAINER_REFUSED, Fault.DISK_FULL):
+            host.runs.forget(key)  # it never ran, and is removed again
+        raise
 
 
-async def run_to_end(host: Host, job_id: str, container: ContainerFacts) -> ContainerFacts | None:
-    """Watch a running container to its end, and end it when its time is over.
-
-    Returns:
-        The ended container, with what was seen of it; ``None`` if it is gone.
-    """
+async def run_to_end(
+    host: Host, definition: JobDefinition, container: ContainerFacts
+) -> ContainerFacts | None:
+    """Watch a running container to its end, perhaps that of its time; ``None`` if it is gone."""
     watching = [
-        asyncio.create_task(_watch_memory(host, job_id, container)),
-        asyncio.create_task(_end_in_time(host, job_id, container)),
+        asyncio.create_task(_watch_memory(host, definition, container)),
+        asyncio.create_task(_end_in_time(host, definition, container)),
     ]
     try:
-        ended = await host.engine.wait(job_id)
+        ended = await host.engine.containers.wait(definition.id)
     finally:
         for task in watching:
             task.cancel()
         for result in await asyncio.gather(*watching, return_exceptions=True):
             if isinstance(result, Exception):
-                log.error("watching a job failed", id=job_id, exc_info=result)
+                log.error("watching a job failed", id=definition.id, exc_info=result)
     return ended
 
 
-async def explained(host: Host, job_id: str, ended: ContainerFacts) -> ContainerFacts:
+async def explained(host: Host, definition: JobDefinition, ended: ContainerFacts) -> ContainerFacts:
     """An ended container with all that is known about its end.
 
     The kernel's own counters, seen while it ran, are right; the engine's word is taken as well,
     since nobody may have been there to see them.
     """
-    seen = host.runs.read(job_id, ended.id)
+    seen = host.runs.read(key_of(definition.id, definition.task_id), ended.id)
     out_of_memory, killed = ended.oom_killed or seen.oom_kills > 0, False
     if ended.exit_code == KILLED or (ended.exit_code and not out_of_memory):
         try:
-            told = await host.engine.end_of(ended)
-            out_of_memory, killed = out_of_memory or told.out_of_memory, told.killed
+            events = await host.engine.containers.end_of(ended)
+            out_of_memory, killed = out_of_memory or events.out_of_memory, events.killed
         except JobFault as fault:
-            log.warning(f"Docker did not say how a container ended: {fault}", id=job_id)
+            log.warning(f"Docker did not say how a container ended: {fault}", id=definition.id)
     return ended.model_copy(
         update={
             "oom_killed": out_of_memory,
@@ -107,33 +112,32 @@ async def explained(host: Host, job_id: str, ended: ContainerFacts) -> Container
     )
 
 
-async def _watch_memory(host: Host, job_id: str, container: ContainerFacts) -> None:
+async def _watch_memory(host: Host, definition: JobDefinition, container: ContainerFacts) -> None:
     group = find_memory_group(host.settings.cgroup_root, container.id, container.pid)
     if group is None:
-        log.debug("the container's memory counters cannot be seen from here", id=job_id)
+        log.debug("the container's memory counters cannot be seen from here", id=definition.id)
         return
     known = MemoryCount()
-
-    def note(count: MemoryCount) -> None:
-        nonlocal known
-        grown, known = count.oom_kills > known.oom_kills, count
-        if grown:
-            _write_down(host, job_id, container, known)
-
     try:
-        await _follow(group, note)
+        async with aclosing(_changes(group, host.pauses.memory)) as changes:
+            async for count in changes:
+                grown, known = count.oom_kills > known.oom_kills, count
+                if grown:
+                    _write_down(host, definition, container, known)
     finally:
-        note(group.read() or known)
-        _write_down(host, job_id, container, known)
+        _write_down(host, definition, container, group.read() or known)
         group.close()
 
 
-def _write_down(host: Host, job_id: str, container: ContainerFacts, count: MemoryCount) -> None:
-    before = host.runs.read(job_id, container.id)
+def _write_down(
+    host: Host, definition: JobDefinition, container: ContainerFacts, count: MemoryCount
+) -> None:
+    key = key_of(definition.id, definition.task_id)
+    before = host.runs.read(key, container.id)
     if count.oom_kills > before.oom_kills:
         log.warning(
             "a process of the job was killed for lack of memory",
-            id=job_id,
+            id=definition.id,
             limit=container.memory_limit_bytes,
             processes=count.oom_kills,
         )
@@ -145,11 +149,11 @@ def _write_down(host: Host, job_id: str, container: ContainerFacts, count: Memor
         }
     )
     if after != before:
-        host.runs.write(job_id, after)
+        host.runs.write(key, after)
 
 
-async def _follow(group: MemoryGroup, note: Callable[[MemoryCount], None]) -> None:
-    """Pass every change of the counters on, until the container is gone."""
+async def _changes(group: MemoryGroup, look_every: float) -> AsyncGenerator[MemoryCount, None]:
+    """Every change of the counters, until the container is gone."""
     loop, rung = asyncio.get_running_loop(), asyncio.Event()
 
     def ring() -> None:
@@ -168,20 +172,20 @@ async def _follow(group: MemoryGroup, note: Callable[[MemoryCount], None]) -> No
                     return
                 if count != known:
                     grown, known = count.oom_kills > known.oom_kills, count
-                    note(count)
+                    yield count
                     if grown:
                         break
             rung.clear()
             if group.bell is not None:
                 loop.add_reader(group.bell, ring)
             with suppress(TimeoutError):
-                await asyncio.wait_for(rung.wait(), LOOK_AT_MEMORY_EVERY)
+                await asyncio.wait_for(rung.wait(), look_every)
     finally:
         if group.bell is not None:
             loop.remove_reader(group.bell)
 
 
-async def _end_in_time(host: Host, job_id: str, container: ContainerFacts) -> None:
+async def _end_in_time(host: Host, definition: JobDefinition, container: ContainerFacts) -> None:
     """Kill the container when it has run as long as the backend allows, counted from its start."""
     limit = host.settings.job_run_time_limit
     if not limit or container.started_at_ns is None:
@@ -190,26 +194,36 @@ async def _end_in_time(host: Host, job_id: str, container: ContainerFacts) -> No
     # In steps, so that a machine that slept or a clock that was set makes no difference.
     while (left := deadline - time.time()) > 0:  # noqa: ASYNC110
         await asyncio.sleep(min(left, LOOK_AT_CLOCK_EVERY))
-    log.warning(f"the job is stopped: it ran longer than {duration(limit)}", id=job_id)
+    log.warning(f"the job is stopped: it ran longer than {exactly(limit)}", id=definition.id)
     # First the reason: whoever finds the container dead, this agent or the next, must know it.
-    seen = host.runs.read(job_id, container.id)
-    host.runs.write(job_id, seen.model_copy(update={"run_time_limit_s": limit}))
+    key = key_of(definition.id, definition.task_id)
+    seen = host.runs.read(key, container.id)
+    host.runs.write(key, seen.model_copy(update={"run_time_limit_s": limit}))
     while True:
         try:
-            await host.engine.kill(container.id)
+            await host.engine.containers.kill(container.id)
         except TransientFault as fault:
-            log.warning(f"the job could not be stopped, trying again: {fault}", id=job_id)
+            log.warning(f"the job could not be stopped, trying again: {fault}", id=definition.id)
             await asyncio.sleep(KILL_AGAIN_AFTER)
         else:
             return
 
 
-async def resolve(url: str) -> DatabaseHost | None:
-    """The host of a database URL with its address, if it is a name.
+async def reach_database(host: Host, url: str) -> DatabaseHost | None:
+    """Where a database is, as :func:`resolve`, once there is a network to reach it."""
+    await reach_network(host)
+    return await resolve(url)
 
-    Raises:
-        TransientFault: DATABASE_NETWORK_MISSING, the name has no address now.
-    """
+
+async def reach_network(host: Host) -> None:
+    """DATABASE_NETWORK_MISSING if there is no network by which databases are reached."""
+    network = host.settings.database_access_network
+    if await host.engine.system.network(network) is None:
+        raise TransientFault(Fault.DATABASE_NETWORK_MISSING, f"Docker has no network {network}")
+
+
+async def resolve(url: str) -> DatabaseHost | None:
+    """The host of a database URL with its address, if it is a name; or DATABASE_NETWORK_MISSING."""
     name = database_hostname(url)
     if name is None:
         return None

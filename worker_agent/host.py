@@ -2,13 +2,17 @@
 
 from dataclasses import dataclass
 
-from rap.git import GitCache
+from rap.egress import Fault
+from rap.git.cache import GitCache, git_cache
 from rap.settings import AgentSettings
-from worker_agent.engine.docker import Engine
-from worker_agent.jobs import Jobs
-from worker_agent.notes import Notes
-from worker_agent.run_book import RunBook
-from worker_agent.usage import UsageBook
+from worker_agent.closures import Closures, Door
+from worker_agent.engine.connections import Connections
+from worker_agent.engine.docker import Engine, docker_engine
+from worker_agent.pauses import Pauses
+from worker_agent.running_jobs import Jobs
+from worker_agent.state.attempts import AttemptState
+from worker_agent.state.runs import RunState
+from worker_agent.state.usage import UsageState
 from worker_agent.workspace.storage import Storage
 
 
@@ -20,27 +24,32 @@ class Host:
     storage: Storage
     git: GitCache
     engine: Engine
-    notes: Notes
-    usage: UsageBook
-    runs: RunBook
+    attempts: AttemptState
+    usage: UsageState
+    runs: RunState
     jobs: Jobs
+    pauses: Pauses
+    closures: Closures
 
     @classmethod
-    def of(cls, settings: AgentSettings) -> "Host":
+    def of(cls, settings: AgentSettings, pauses: Pauses | None = None) -> "Host":
         """The host that the settings describe."""
-        storage = Storage(settings)
+        storage, closures = Storage(settings), Closures()
         return cls(
             settings=settings,
             storage=storage,
-            git=GitCache(
-                settings.workdir / "repos",
-                proxy_domain=settings.github_proxy_domain,
-                token=settings.private_repo_access_token,
-                user=f"jobrunner-{settings.backend}",
+            git=git_cache(settings, backend=settings.backend),
+            engine=docker_engine(
+                Connections(
+                    max_jobs=settings.agent_max_jobs,
+                    pull_limit=settings.image_pull_timeout,
+                    on_away=lambda: closures.close(Door(Fault.ENGINE_UNAVAILABLE)),
+                )
             ),
-            engine=Engine(max_jobs=settings.agent_max_jobs, pull_limit=settings.image_pull_timeout),
-            notes=Notes(storage.state_dir),
-            usage=UsageBook(storage.state_dir / "usage"),
-            runs=RunBook(storage.state_dir / "runs"),
+            attempts=AttemptState(storage.state_dir),
+            usage=UsageState(storage.state_dir / "usage"),
+            runs=RunState(storage.state_dir / "runs"),
             jobs=Jobs(),
+            pauses=pauses or Pauses(),
+            closures=closures,
         )

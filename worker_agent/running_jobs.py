@@ -7,10 +7,11 @@ from contextlib import asynccontextmanager
 
 import structlog
 
+from rap import ids
 from rap.egress import Fault, JobProgress, Metrics, Stage
 from rap.models import JobDefinition
+from worker_agent.attempt_spans import AttemptSpans
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.spans import AttemptSpans
 
 log = structlog.get_logger()
 
@@ -40,12 +41,7 @@ class Job:
         self._shown: Stage | None = None
 
     def enter(self, stage: Stage, since: float | None = None) -> None:
-        """Note and tell that a stage was reached; nothing happens while it stays the same.
-
-        Args:
-            stage: the stage.
-            since: when, if not now; seconds since the epoch.
-        """
+        """A stage was reached, now or earlier; nothing happens while it stays the same."""
         if stage is self._shown:
             return
         before = self._shown.name if self._shown else None
@@ -57,7 +53,7 @@ class Job:
         self._on_change()
 
     def in_trouble(self, fault: Fault | None) -> None:
-        """Note and tell that something is being tried again, or works again."""
+        """Something is being tried again, or works again."""
         if fault is not self.trouble:
             self.trouble = fault
             if fault is not None:
@@ -65,17 +61,12 @@ class Job:
             self._on_change()
 
     @property
-    def job_id(self) -> str:
-        """The id of the job."""
-        return self.definition.id
-
-    @property
     def progress(self) -> JobProgress:
         """What the outside may know."""
         return JobProgress(
             job_id=self.definition.id,
             rap_id=self.definition.rap_id,
-            attempt=attempt_of(self.definition.task_id),
+            attempt=ids.attempt_of(self.definition.task_id),
             stage=self.stage,
             since=self.since,
             trouble=self.trouble,
@@ -86,8 +77,7 @@ class Job:
 class Jobs:
     """All jobs that this process is busy with; at most one call works on a job at a time.
 
-    Args:
-        on_change: is called, from the event loop, whenever a report would look different.
+    ``on_change`` is called, from the event loop, whenever a report would look different.
     """
 
     def __init__(self, on_change: Callable[[], None] = lambda: None) -> None:
@@ -117,12 +107,21 @@ class Jobs:
         job = self._jobs.get(job_id)
         return job if job is not None and job.definition.task_id == task_id else None
 
+    def of(self, job_id: str) -> list[Job]:
+        """What this process does for a job, whichever attempt at it."""
+        job = self._jobs.get(job_id)
+        return [] if job is None else [job]
+
     def reported(self) -> list[Job]:
         """The jobs that occupy this host."""
         return [job for job in self._jobs.values() if job.reported]
 
 
-def attempt_of(task_id: str) -> int:
-    """The number of the attempt in a task id such as ``<job id>-002``; 1 if it names none."""
-    number = task_id.rpartition("-")[2]
-    return int(number) if number.isascii() and number.isdigit() else 1
+def bind_log_to(definition: JobDefinition) -> None:
+    """Name the job in every line that the current task logs from now on."""
+    structlog.contextvars.bind_contextvars(
+        workspace=definition.workspace,
+        action=definition.action,
+        id=definition.id,
+        task=definition.task_id,
+    )

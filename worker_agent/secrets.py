@@ -1,4 +1,4 @@
-"""The secrets of jobs (agent.md 8.4): read at the moment of use, kept nowhere.
+"""The secrets of jobs (docs/spec/agent.md 8.4): read at the moment of use, kept nowhere.
 
 They come from this process's own environment and go into the environment of one container. They
 are no part of a job's definition, of the settings, of any log, of metadata or of a report.
@@ -23,11 +23,7 @@ _PASSED_ON = ("TEMP_DATABASE_NAME", "EMIS_ORGANISATION_HASH")
 
 
 def check(env: Mapping[str, str] = os.environ) -> None:
-    """Refuse a half-configured TLS pair before any job needs it.
-
-    Raises:
-        ConfigurationError: naming the variable.
-    """
+    """Refuse a half-configured TLS pair before any job needs it: ConfigurationError."""
     paths = {name: env.get(name, "").strip() for name in _TLS.values()}
     if not any(paths.values()):
         return
@@ -41,11 +37,7 @@ def check(env: Mapping[str, str] = os.environ) -> None:
 
 
 def database_url(name: str | None, backend: str, env: Mapping[str, str] = os.environ) -> str:
-    """The URL of a database.
-
-    Raises:
-        PermanentFault: DATABASE_NOT_CONFIGURED.
-    """
+    """The URL of a database, or DATABASE_NOT_CONFIGURED."""
     url = env.get(f"{name.upper()}_DATABASE_URL", "").strip() if name in DATABASE_NAMES else ""
     if not url:
         raise PermanentFault(
@@ -58,11 +50,7 @@ def database_url(name: str | None, backend: str, env: Mapping[str, str] = os.env
 def of_job(
     definition: JobDefinition, settings: AgentSettings, env: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
-    """The secret variables of a job's container.
-
-    Raises:
-        PermanentFault: DATABASE_NOT_CONFIGURED.
-    """
+    """The secret variables of a job's container, or DATABASE_NOT_CONFIGURED."""
     secrets: dict[str, str] = {}
     licence = env.get("STATA_LICENSE", "")
     if licence and definition.image.rpartition("/")[2].startswith(_STATA_IMAGES):

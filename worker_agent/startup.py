@@ -8,10 +8,11 @@ import structlog
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from rap.errors import JobFault, TransientFault
-from worker_agent.database_checks import DatabaseChecks
+from rap.errors import JobFault
+from rap.ids import attempt_name
+from worker_agent.database.checks import DatabaseChecks
 from worker_agent.egress_guard import AgentRestart
-from worker_agent.engine.facts import EngineFacts
+from worker_agent.engine.facts import EngineState
 from worker_agent.host import Host
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.metadata import load
@@ -19,25 +20,11 @@ from worker_agent.workspace.metadata import load
 log = structlog.get_logger()
 
 HAND_BACK_DELAY = 0.05
-ENGINE_DELAYS = (0.5, 1.0, 2.0, 5.0)
-
-
-async def engine_when_up(host: Host) -> EngineFacts:
-    """Wait for the engine, saying so once."""
-    tries = 0
-    while True:
-        try:
-            return await host.engine.facts()
-        except TransientFault as fault:
-            if tries == 0:
-                log.warning(f"Docker does not answer, waiting for it: {fault}")
-        await asyncio.sleep(ENGINE_DELAYS[min(tries, len(ENGINE_DELAYS) - 1)])
-        tries += 1
 
 
 async def hand_back_tokens(host: Host, client: Client) -> None:
     """Give back the activities of an agent that was killed, so that they come again at once."""
-    for key, token in host.notes.left_over_tokens().items():
+    for key, token in host.attempts.left_over_tokens().items():
         handle = client.get_async_activity_handle(task_token=token)
         try:
             await handle.fail(AgentRestart(HAND_BACK_DELAY))
@@ -47,7 +34,7 @@ async def hand_back_tokens(host: Host, client: Client) -> None:
                 # Kept: Temporal notices the missing heartbeats, only later.
                 log.warning(f"could not hand back an activity: {error}", task=key)
                 continue
-        host.notes.drop_token(key)
+        host.attempts.drop_token(key)
 
 
 async def remove_orphans(host: Host) -> None:
@@ -55,37 +42,34 @@ async def remove_orphans(host: Host) -> None:
 
     Only those whose record lies in this host's storage: others may share the engine.
     """
-    for job_id in await host.engine.job_ids():
+    for job_id in await host.engine.containers.job_ids():
         try:
             record = await asyncio.to_thread(load, host.storage, job_id)
-            container = await host.engine.inspect(job_id)
+            container = await host.engine.containers.inspect(job_id)
             if record is None or container is None or container.running:
                 continue
             if container.task_id and container.task_id == record.task_id:
                 log.info("removing the container of a finished job", id=job_id)
-                await host.engine.remove(container.id)
-                await asyncio.to_thread(remove_volume, host.storage, job_id)
+                await host.engine.containers.remove(container.id)
+                await asyncio.to_thread(
+                    remove_volume, host.storage, attempt_name(job_id, container.task_id)
+                )
         except JobFault as fault:
             log.warning(f"left alone: {fault}", id=job_id)
 
 
-async def remove_checks(host: Host) -> None:
-    """Remove the containers of database checks that were broken off."""
+async def settle_the_past(host: Host, client: Client) -> None:
+    """Everything about the agent's predecessor."""
+    host.attempts.forget_old_stopped(time.time())
+    await remove_orphans(host)
     try:
         await DatabaseChecks(host).remove_left_overs()
     except JobFault as fault:
         log.warning(f"containers of database checks may be left over: {fault}")
-
-
-async def settle_the_past(host: Host, client: Client) -> None:
-    """Everything about the agent's predecessor."""
-    host.notes.forget_old_stopped(time.time())
-    await remove_orphans(host)
-    await remove_checks(host)
     await hand_back_tokens(host, client)
 
 
-def describe(host: Host, engine: EngineFacts) -> str:
+def describe(host: Host, engine: EngineState) -> str:
     """One line about the host for its log."""
     free = shutil.disk_usage(host.settings.high_privacy).free / 2**30
     return (

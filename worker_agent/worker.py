@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import structlog
 from temporalio.client import Client
@@ -15,15 +16,19 @@ from activities.agent.control import Control
 from activities.agent.database import Database
 from activities.agent.run_job import RunJob
 from rap import ids
+from rap.errors import TransientFault
 from rap.settings import AgentSettings
-from rap.temporal import connect_when_up, runtime_with_metrics
+from rap.temporal.client import connect, connect_when_up, runtime_with_metrics
+from rap.temporal.health import Watch
+from rap.waiting import until_it_answers
 from worker_agent import startup
-from worker_agent.checks import check_user
+from worker_agent.agent_lock import sole_use
 from worker_agent.egress_guard import EgressGuard
+from worker_agent.gatekeeper import Gatekeeper
 from worker_agent.host import Host
-from worker_agent.metrics import Sampler
+from worker_agent.preflight import check_user
 from worker_agent.reports import Reporter
-from worker_agent.succession import sole_use
+from worker_agent.usage.sampler import Sampler
 
 log = structlog.get_logger()
 
@@ -45,42 +50,34 @@ def identity(backend: str) -> str:
 
 
 def workers(host: Host, client: Client) -> tuple[Worker, ...]:
-    """The workers of a host: for its jobs, for the orders that must not wait for them, and for
-    what any host of the backend can do.
-    """
+    """For the jobs of a host, for orders that must not wait, and for what any host can do."""
     backend, name = host.settings.backend, host.settings.agent_host
     control, database = Control(host), Database(host)
     # Left out, the SDK would make one up from all code that is loaded, which takes it a second.
     version = WorkerDeploymentVersion(identity(backend), host.settings.version)
-    deployment = WorkerDeploymentConfig(version=version, use_worker_versioning=False)
+    worker = partial(
+        Worker,
+        client,
+        interceptors=[EgressGuard()],
+        deployment_config=WorkerDeploymentConfig(version=version, use_worker_versioning=False),
+        graceful_shutdown_timeout=GRACE,
+    )
     return (
-        Worker(
-            client,
+        worker(
             task_queue=ids.host_queue(backend, name),
             activities=[RunJob(host).run_job],
-            interceptors=[EgressGuard()],
-            deployment_config=deployment,
             max_concurrent_activities=host.settings.agent_max_jobs,
             max_heartbeat_throttle_interval=CANCEL_THROTTLE,
-            graceful_shutdown_timeout=GRACE,
         ),
-        Worker(
-            client,
+        worker(
             task_queue=ids.control_queue(backend, name),
             activities=[control.terminate_job, control.discard_job],
-            interceptors=[EgressGuard()],
-            deployment_config=deployment,
-            graceful_shutdown_timeout=GRACE,
         ),
-        Worker(
-            client,
+        worker(
             task_queue=ids.agent_queue(backend),
             activities=[database.database_status, database.database_data_check],
-            interceptors=[EgressGuard()],
-            deployment_config=deployment,
             max_concurrent_activities=AT_ONCE,
             max_heartbeat_throttle_interval=CANCEL_THROTTLE,
-            graceful_shutdown_timeout=GRACE,
         ),
     )
 
@@ -102,7 +99,11 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
     threads = ThreadPoolExecutor(settings.agent_max_jobs + SPARE_THREADS)
     asyncio.get_running_loop().set_default_executor(threads)
     host = Host.of(settings)
-    engine = await startup.engine_when_up(host)
+    engine = await until_it_answers(
+        host.engine.system.state,
+        on_wait=lambda why: log.warning(f"Docker does not answer, waiting for it: {why}"),
+        away=TransientFault,
+    )
     check_user(settings, euid=os.geteuid(), rootless=engine.rootless)
     log.info(startup.describe(host, engine))
     # Whoever works here now goes on until this process could do it as well.
@@ -117,14 +118,16 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
         )
         await startup.settle_the_past(host, client)
         reporter = Reporter(host, client)
-        host.jobs.on_change = reporter.changed
+        host.jobs.on_change = host.closures.on_change = reporter.changed
         sampler = Sampler(
             host.engine, host.jobs, host.usage, settings.stats_poll_interval, settings.backend
         )
+        watch = Watch(lambda: connect(identity=identity(settings.backend)))
         own = workers(host, client)
         async with asyncio.TaskGroup() as group:
             serving = [group.create_task(each.run()) for each in own]
-            helping = [group.create_task(_always(each.run)) for each in (reporter, sampler)]
+            helpers = (reporter, sampler, watch, Gatekeeper(host))
+            helping = [group.create_task(_always(each.run)) for each in helpers]
             # Operators' tools wait for this very line.
             log.info("agent.main loop started")
             await stop.wait()

@@ -12,13 +12,16 @@ import structlog
 from temporalio.client import Client
 from temporalio.runtime import Runtime
 
-from rap import collecting, exporting, telemetry, tracing
+from rap import garbage_collection
 from rap.errors import ConfigurationError
 from rap.records import Records
 from rap.records.migrations import upgrade_when_up
 from rap.settings import ControllerSettings, RecordsSettings, load
-from rap.temporal import connect_when_up, runtime_with_metrics
-from worker_controller.ticks import Ticker
+from rap.telemetry import export, logs
+from rap.telemetry import traces as tracing
+from rap.temporal.client import connect, connect_when_up, runtime_with_metrics
+from rap.temporal.health import Watch
+from worker_controller.ticks import tick_for_ever
 from worker_controller.worker import IDENTITY, serve
 
 log = structlog.get_logger()
@@ -34,6 +37,7 @@ async def _serve(settings: ControllerSettings, url: str, runtime: Runtime | None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    watching = asyncio.create_task(Watch(lambda: connect(identity=IDENTITY)).run())
     getting_ready = asyncio.create_task(_ready(url, runtime))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({getting_ready, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -41,10 +45,11 @@ async def _serve(settings: ControllerSettings, url: str, runtime: Runtime | None
         client, records = await getting_ready, Records.connect(url)
         ticking = None
         if tracing.is_on() and settings.tick_poll_interval > 0:
-            ticking = asyncio.create_task(Ticker(records, settings.tick_poll_interval).run())
+            ticking = asyncio.create_task(tick_for_ever(records, settings.tick_poll_interval))
         await serve(settings, client, records, stop)
         if ticking is not None:
             ticking.cancel()
+    watching.cancel()
 
 
 def main() -> None:
@@ -52,19 +57,19 @@ def main() -> None:
     traces = None
     try:
         settings = load(ControllerSettings)
-        telemetry.configure(settings.loglevel, debug_file=settings.debug_log_file)
+        logs.configure(settings.loglevel, debug_file=settings.debug_log_file)
         runtime = runtime_with_metrics(
             settings.rap_controller_metrics_address, setting="RAP_CONTROLLER_METRICS_ADDRESS"
         )
-        traces = exporting.start(exporting.Service.CONTROLLER, version=settings.version)
+        traces = export.start(export.Service.CONTROLLER, version=settings.version)
         settings.workdir.mkdir(parents=True, exist_ok=True)
-        collecting.collect_less()
+        garbage_collection.collect_less()
         asyncio.run(_serve(settings, load(RecordsSettings).url, runtime))
         code = 0
     except ConfigurationError as error:
         print(error, file=sys.stderr)  # noqa: T201
         code = 2
-    exporting.stop(traces)
+    export.stop(traces)
     sys.stdout.flush()
     sys.stderr.flush()
     # The SDK's threads may abort the interpreter's own way out; that must not become our code.

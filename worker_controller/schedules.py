@@ -4,8 +4,10 @@ Temporal starts the checks. One that is still under way when the next is due let
 out, and those missed while the server was down are not made up for.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
+from itertools import product
+from typing import Any, NamedTuple
 
 import structlog
 from temporalio.client import (
@@ -23,11 +25,12 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from rap import ids
+from rap.contracts.kinds import Workflow
+from rap.contracts.workflows import DATA_CHECK, STATUS_CHECK
 from rap.ids import CheckKind
-from rap.messages import DatabaseCheck
+from rap.messages.checks import DatabaseCheck
 from rap.settings import ControllerSettings
-from rap.temporal import search_attributes
-from workflows.database import DatabaseDataCheckWorkflow, DatabaseStatusWorkflow
+from rap.temporal.search_attributes import search_attributes
 
 log = structlog.get_logger()
 
@@ -35,23 +38,22 @@ CATCH_UP = timedelta(minutes=1)
 """How late a check may start; the next one is a better answer than an old one."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    workflow: str
+class _Kind(NamedTuple):
+    workflow: Workflow[DatabaseCheck, Any]
     title: str
     details: str
 
 
 _KINDS = {
     CheckKind.STATUS: _Kind(
-        DatabaseStatusWorkflow.__name__,
+        STATUS_CHECK,
         "is the database in maintenance?",
         "Runs `in_maintenance_mode` on a host of the backend. `db-maintenance` sends database jobs "
         "back to waiting, an empty status lets them go on, and a failed check changes nothing. "
         "Database maintenance that was switched on by hand outranks it.",
     ),
     CheckKind.DATA: _Kind(
-        DatabaseDataCheckWorkflow.__name__,
+        DATA_CHECK,
         "do the hospital data reach the expected month?",
         "Runs `hes_cutoff_date_check` on a host of the backend. The answer, `OK` or `FAILED`, is "
         "the result of the workflow; nothing else depends on it. Paused during database "
@@ -65,30 +67,30 @@ async def ensure_schedules(client: Client, settings: ControllerSettings) -> None
 
     One that is new makes its first check at once; whether one is paused is left as it is.
     """
-    for backend in settings.backends:
-        for kind in CheckKind:
-            schedule_id = ids.check_id(kind, backend)
-            wanted = wanted_schedule(kind, backend, settings)
-            if wanted is None:
-                await _remove(client, schedule_id)
-            else:
-                await _make(client, schedule_id, backend, wanted)
+    for backend, kind in product(settings.backends, CheckKind):
+        schedule_id = ids.check_id(kind, backend)
+        wanted = wanted_schedule(kind, backend, settings)
+        if wanted is None:
+            await _remove(client, schedule_id)
+        else:
+            await _make(client, schedule_id, backend, wanted)
 
 
 def wanted_schedule(kind: CheckKind, backend: str, settings: ControllerSettings) -> Schedule | None:
     """What the settings say about a check of a backend; ``None`` if it is not to be made."""
-    is_status = kind is CheckKind.STATUS
-    enabled = (
-        settings.maintenance_enabled_backends if is_status else settings.data_check_enabled_backends
-    )
+    if kind is CheckKind.STATUS:
+        enabled = settings.maintenance_enabled_backends
+        month, seconds = "", settings.maintenance_poll_interval
+    else:
+        enabled = settings.data_check_enabled_backends
+        month = settings.data_check_hes_expected_activity_month
+        seconds = settings.data_check_poll_interval
     if backend not in enabled:
         return None
-    month = "" if is_status else settings.data_check_hes_expected_activity_month
-    seconds = settings.maintenance_poll_interval if is_status else settings.data_check_poll_interval
-    texts = _KINDS[kind]
+    workflow, title, details = _KINDS[kind]
     return Schedule(
         action=ScheduleActionStartWorkflow(
-            texts.workflow,
+            workflow.name,
             DatabaseCheck(
                 backend=backend,
                 image=settings.database_check_image,
@@ -98,8 +100,8 @@ def wanted_schedule(kind: CheckKind, backend: str, settings: ControllerSettings)
             id=ids.check_id(kind, backend),
             task_queue=ids.CONTROLLER_QUEUE,
             typed_search_attributes=search_attributes(backend=backend),
-            static_summary=f"{kind} of {backend}: {texts.title}",
-            static_details=texts.details,
+            static_summary=f"{kind} of {backend}: {title}",
+            static_details=details,
         ),
         spec=ScheduleSpec(intervals=[ScheduleIntervalSpec(every=timedelta(seconds=seconds))]),
         policy=SchedulePolicy(overlap=ScheduleOverlapPolicy.SKIP, catchup_window=CATCH_UP),

@@ -4,7 +4,7 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.client import Client
 
 from rap.errors import ConfigurationError
-from rap.temporal import SEARCH_ATTRIBUTES
+from rap.temporal.search_attributes import SEARCH_ATTRIBUTES
 
 
 async def check_search_attributes(client: Client) -> None:

@@ -1,4 +1,4 @@
-"""Spans of the jobs that are not over, every half a minute (controller.md 16.3).
+"""Spans of the jobs that are not over, every half a minute (docs/spec/controller.md 16.3).
 
 They make charts of how many jobs are in which state, and show what waits for long. They are read
 from the read model and decide nothing; a second controller sends its own.
@@ -6,6 +6,7 @@ from the read model and decide nothing; a second controller sends its own.
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -18,36 +19,24 @@ SHORTEST_PAUSE = 2.0
 """Seconds, however long a tick took."""
 
 
-class Ticker:
-    """Emits a ``TICK`` every interval, for as long as the controller lives.
+async def tick_for_ever(
+    records: Records,
+    interval: float,
+    *,
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """Emit a ``TICK`` every ``interval`` seconds, each about the time since the one before.
 
-    Args:
-        records: where the jobs are.
-        interval: seconds.
+    A tick that fails is logged, and the next one comes.
     """
-
-    def __init__(self, records: Records, interval: float) -> None:
-        self._records = records
-        self._interval = interval
-        self._last_ns: int | None = None
-
-    async def run(self) -> None:
-        """Tick until cancelled. A tick that fails is logged, and the next one comes."""
-        log.info("Starting tick thread")
-        while True:
-            began = time.monotonic()
-            try:
-                await self.tick()
-            except Exception:
-                log.exception("Exception in tick thread")
-            elapsed = time.monotonic() - began
-            await asyncio.sleep(max(SHORTEST_PAUSE, self._interval - elapsed))
-
-    async def tick(self) -> None:
-        """Tell about the time since the tick before; the first has nothing to tell."""
-        now_ns = time.time_ns()
-        last_ns, self._last_ns = self._last_ns, now_ns
-        if last_ns is None:
-            return
-        jobs = await asyncio.to_thread(self._records.unfinished)
-        job_spans.tell_tick(jobs, start_ns=last_ns, end_ns=now_ns)
+    log.info("Starting tick thread")
+    last_ns, elapsed = time.time_ns(), 0.0
+    while True:
+        await pause(max(SHORTEST_PAUSE, interval - elapsed))
+        began, now_ns = time.monotonic(), time.time_ns()
+        try:
+            jobs = await asyncio.to_thread(records.unfinished)
+            job_spans.emit_tick(jobs, start_ns=last_ns, end_ns=now_ns)
+        except Exception:
+            log.exception("Exception in tick thread")
+        last_ns, elapsed = now_ns, time.monotonic() - began

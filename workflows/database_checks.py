@@ -1,10 +1,10 @@
 """The periodic checks of a backend's database, one workflow a check, started by its schedule.
 
 A check that comes to nothing fails with a sentence, and changes nothing: neither does it begin
-database maintenance nor end it (controller.md 12.3).
+database maintenance nor end it (docs/spec/controller.md 12.3).
 """
 
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from temporalio import workflow
 from temporalio.exceptions import (
@@ -16,18 +16,23 @@ from temporalio.exceptions import (
 )
 
 with workflow.unsafe.imports_passed_through():
-    from activities.contracts import DATABASE_DATA_CHECK, DATABASE_STATUS, RESOLVE_IMAGE
     from rap import ids
+    from rap.contracts.activities import DATABASE_DATA_CHECK, DATABASE_STATUS
+    from rap.contracts.kinds import Activity
+    from rap.contracts.workflows import DATA_CHECK, DATABASE_MODE, STATUS_CHECK
     from rap.egress import DatabaseStatus, DatabaseStatusAnswer, DataCheckAnswer, Fault
-    from rap.errors import FAULT_SENTENCES
-    from rap.messages import DatabaseCheck, DatabaseMode, DatabaseStatusOrder, DataCheckOrder
-    from rap.models import ImageRequest
-    from workflows.calls import AGENT_WAIT, on_backend, on_controller, tell
-    from workflows.describe import check_details
-    from workflows.images import LIMIT as REGISTRY_LIMIT
+    from rap.messages.checks import DatabaseCheck, DatabaseStatusOrder, DataCheckOrder
+    from rap.messages.orders import DatabaseMode
+    from rap.sentences import FAULT_SENTENCES
+    from workflows.calls import AGENT_WAIT, on_backend, send_signal
+    from workflows.image_digests import digest_of
+    from workflows.texts import check_details
+
+Order = TypeVar("Order")
+Answer = TypeVar("Answer", DatabaseStatusAnswer, DataCheckAnswer)
 
 
-@workflow.defn(name="DatabaseStatusWorkflow")
+@workflow.defn(name=STATUS_CHECK.name)
 class DatabaseStatusWorkflow:
     """Asks whether the database is in maintenance, and tells the workflow of the backend."""
 
@@ -42,16 +47,10 @@ class DatabaseStatusWorkflow:
         order = DatabaseStatusOrder(
             image=check.image, image_sha=await _digest(check), database_name=check.database_name
         )
-        try:
-            answer = await on_backend(DATABASE_STATUS, order, backend=check.backend)
-        except ActivityError as error:
-            _fail_without_answer(check, error)
-        if answer.status is None:
-            _fail(answer.fault)
-        _show(check, answer.status.value)
+        answer = await _ask(check, DATABASE_STATUS, order)
         mode = DatabaseMode(maintenance=answer.status is DatabaseStatus.MAINTENANCE)
         backend = ids.backend_workflow_id(check.backend)
-        if not await tell(backend, "database_mode", mode, attempts=5):
+        if not await send_signal(DATABASE_MODE, backend, mode, attempts=5):
             raise ApplicationError(
                 f"The workflow {backend} does not run; the controller worker starts it when it "
                 "starts",
@@ -60,7 +59,7 @@ class DatabaseStatusWorkflow:
         return answer
 
 
-@workflow.defn(name="DatabaseDataCheckWorkflow")
+@workflow.defn(name=DATA_CHECK.name)
 class DatabaseDataCheckWorkflow:
     """Asks whether the hospital data reach the expected month; the answer is its result."""
 
@@ -77,14 +76,7 @@ class DatabaseDataCheckWorkflow:
             image_sha=await _digest(check),
             hes_expected_activity_month=check.hes_expected_activity_month,
         )
-        try:
-            answer = await on_backend(DATABASE_DATA_CHECK, order, backend=check.backend)
-        except ActivityError as error:
-            _fail_without_answer(check, error)
-        if answer.status is None:
-            _fail(answer.fault)
-        _show(check, answer.status.value)
-        return answer
+        return await _ask(check, DATABASE_DATA_CHECK, order)
 
 
 def _show(check: DatabaseCheck, answer: str | None = None) -> None:
@@ -97,12 +89,7 @@ async def _digest(check: DatabaseCheck) -> str | None:
     if not check.pins_image:
         return None
     try:
-        answer = await on_controller(
-            RESOLVE_IMAGE,
-            ImageRequest(image=check.image),
-            limit=REGISTRY_LIMIT,
-            summary=f"digest of {check.image}",
-        )
+        answer = await digest_of(check.image)
     except ActivityError as error:
         if isinstance(error.cause, CancelledError):
             raise
@@ -114,9 +101,17 @@ async def _digest(check: DatabaseCheck) -> str | None:
     return answer.digest
 
 
-def _fail(fault: Fault | None) -> NoReturn:
-    fault = fault or Fault.UNEXPECTED
-    raise ApplicationError(FAULT_SENTENCES[fault], type=fault.value)
+async def _ask(check: DatabaseCheck, contract: Activity[Order, Answer], order: Order) -> Answer:
+    """Have an agent make the check; the answer has a status."""
+    try:
+        answer = await on_backend(contract, order, backend=check.backend)
+    except ActivityError as error:
+        _fail_without_answer(check, error)
+    if answer is None or answer.status is None:
+        fault = (answer and answer.fault) or Fault.UNEXPECTED
+        raise ApplicationError(FAULT_SENTENCES[fault], type=fault.value)
+    _show(check, answer.status.value)
+    return answer
 
 
 def _fail_without_answer(check: DatabaseCheck, error: ActivityError) -> NoReturn:

@@ -6,13 +6,14 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from rap import ids
-    from rap.messages import Window, WindowOrder
-    from workflows.calls import tell
-    from workflows.describe import window_details
+    from rap.contracts.workflows import MAINTENANCE_WINDOW, WINDOW
+    from rap.messages.orders import Window, WindowOrder
+    from workflows.calls import send_signal
     from workflows.markdown import summary
+    from workflows.texts import window_details
 
 
-@workflow.defn(name="MaintenanceWindowWorkflow")
+@workflow.defn(name=MAINTENANCE_WINDOW.name)
 class MaintenanceWindowWorkflow:
     """Opens the window, waits, and closes it; cancelled, it closes it at once."""
 
@@ -21,9 +22,16 @@ class MaintenanceWindowWorkflow:
         """Keep a window open for its time.
 
         The backend takes back at the end only what the window did, not what an operator ordered.
+        Should this workflow be terminated, the backend closes the window at its planned end.
         """
         order = WindowOrder(
-            name=window.name, kind=window.kind, opens=True, by=window.by, why=window.why
+            name=window.name,
+            kind=window.kind,
+            opens=True,
+            by=window.by,
+            why=window.why,
+            seconds=window.seconds,
+            workflow_id=workflow.info().workflow_id,
         )
         backend = ids.backend_workflow_id(window.backend)
         namespace = workflow.info().namespace
@@ -32,12 +40,12 @@ class MaintenanceWindowWorkflow:
             workflow.set_current_details(window_details(window, until=until, namespace=namespace))
 
         try:
-            await tell(backend, "window", order)
-            show(until=workflow.now().timestamp() + window.seconds)
+            await send_signal(WINDOW, backend, order)
+            show(until=workflow.time() + window.seconds)
             await workflow.sleep(window.seconds, summary=summary(f"until {window.name} closes"))
         finally:
             show(until=None)
             closing = asyncio.create_task(
-                tell(backend, "window", order.model_copy(update={"opens": False}))
+                send_signal(WINDOW, backend, order.model_copy(update={"opens": False}))
             )
             await asyncio.shield(closing)

@@ -27,9 +27,7 @@ _LONGEST_ESCAPE = 12
 def plain(text: str, longest: int = 120) -> str:
     """A text of others as one line that looks as it was written, and is nothing else.
 
-    Args:
-        text: whatever it may be.
-        longest: characters; the rest is cut off.
+    It is cut after ``longest`` characters.
     """
     line = cut(" ".join(text.split()), longest)
     return _HARMLESS.sub(lambda found: f"&#{ord(found[0])};", line)
@@ -88,27 +86,28 @@ def workflow_link(label: str, workflow_id: str, namespace: str) -> str:
     return f"[{plain(label, 60)}]({target})"
 
 
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, most: int) -> str:
-    """A table of ready-made cells.
+def table(
+    head: tuple[str, ...], rows: Iterable[tuple[str, ...]], count: int, *, most: int
+) -> Iterator[str]:
+    """A table of ready-made cells, and how many rows of ``count`` are not shown; nothing for none.
 
-    Args:
-        head: the headings.
-        rows: taken only as far as they are shown.
-        most: rows; the caller says how many there are in all.
+    Rows are made only as far as they are shown.
     """
-    return "\n".join(_lines(head, rows, most))
-
-
-def _lines(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], most: int) -> Iterator[str]:
-    for cells in (head, ("---",) * len(head), *islice(rows, most)):
-        yield f"| {' | '.join(cells)} |"
+    if count:
+        lines = (head, ("---",) * len(head), *islice(rows, most))
+        yield "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    if count > most:
+        yield f"… and {count - most} more"
 
 
 def moment(at: float | None) -> str:
-    """A time to the second, in UTC."""
+    """A time to the second, in UTC; also one that no calendar has can be shown."""
     if at is None:
         return "never"
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):
+        return "at no time"
 
 
 def brief(at: float | None, now: float) -> str:

@@ -1,6 +1,6 @@
 """Batched delivery: what became due in one workflow task leaves together.
 
-A signal per job and event would cost the server three times as much (temporal-findings 3), and a
+A signal per job and event would cost the server three times as much, and a
 workflow must not end before its last message is delivered, or the message is dropped.
 """
 
@@ -12,14 +12,26 @@ from temporalio import workflow
 
 Item = TypeVar("Item")
 
+MOST_AT_ONCE = 1000
+"""Items of one delivery: what a receiver has to do for it stays well within a workflow task."""
+
 
 class Outbox(Generic[Item]):
-    """Collects items and hands all that are there to one delivery after another."""
+    """Collects items and hands all that are there, but no more than ``most``, to one delivery after
+    another.
+    """
 
-    def __init__(self, deliver: Callable[[list[Item]], Awaitable[None]]) -> None:
-        self._deliver = deliver
+    def __init__(
+        self, deliver: Callable[[list[Item]], Awaitable[None]], *, most: int = MOST_AT_ONCE
+    ) -> None:
+        self._deliver, self._most = deliver, most
         self._items: list[Item] = []
-        self._delivering = False
+        self._under_way: list[Item] = []
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another delivery follows the one that is under way."""
+        return bool(self._items)
 
     def put(self, *items: Item) -> None:
         """Add items to the next delivery; returns at once."""
@@ -28,17 +40,23 @@ class Outbox(Generic[Item]):
     @property
     def is_empty(self) -> bool:
         """Whether everything put so far has been delivered."""
-        return not self._items and not self._delivering
+        return not self._items and not self._under_way
+
+    @property
+    def undelivered(self) -> list[Item]:
+        """What has not certainly been delivered yet."""
+        return [*self._under_way, *self._items]
 
     async def run(self) -> None:
         """Deliver for as long as the workflow lives; an error of a delivery ends it."""
         while True:
             await workflow.wait_condition(lambda: bool(self._items))
-            items, self._items, self._delivering = self._items, [], True
+            self._under_way = self._items[: self._most]
+            del self._items[: self._most]
             try:
-                await self._deliver(items)
+                await self._deliver(self._under_way)
             finally:
-                self._delivering = False
+                self._under_way = []
 
 
 async def settle(condition: Callable[[], bool], deliveries: Sequence[asyncio.Task[None]]) -> None:

@@ -8,23 +8,21 @@ from enum import Enum, auto
 import structlog
 from temporalio import activity
 
-from activities.contracts import RUN_JOB
-from rap import tracing
+from rap.contracts.activities import RUN_JOB
 from rap.egress import Ending, JobOutcome
 from rap.errors import PermanentFault
 from rap.models import JobDefinition
+from rap.telemetry import traces
 from worker_agent.attempt import Attempt
 from worker_agent.egress_guard import RETRY_DELAY, AgentRestart
 from worker_agent.host import Host
-from worker_agent.jobs import Job
-from worker_agent.notes import key_of
+from worker_agent.running_jobs import Job, bind_log_to
+from worker_agent.state.attempts import key_of
 from worker_agent.workspace.metadata import load_for
 from worker_agent.workspace.storage import component
 
 log = structlog.get_logger()
 
-HEARTBEAT_EVERY = 5.0
-"""Seconds; the workflow gives the activity up after 60 without one."""
 LETTING_GO = 3.0
 """Seconds that work in hand gets to come to an orderly stop when the agent shuts down."""
 
@@ -51,10 +49,9 @@ class RunJob:
 
     @activity.defn(name=RUN_JOB.name)
     async def run_job(self, definition: JobDefinition) -> JobOutcome:
-        """Run one attempt (agent.md 4.4); its outcome, however it ended.
+        """Run one attempt (docs/spec/agent.md 4.4); its outcome, however it ended.
 
-        Raises:
-            AgentRestart: the agent shuts down; another call goes on with the attempt.
+        AgentRestart when the agent shuts down: another call goes on with the attempt.
         """
         key = key_of(definition.id, definition.task_id)
         try:
@@ -63,25 +60,21 @@ class RunJob:
         except PermanentFault as fault:
             log.error(f"refused: {fault}")  # noqa: TRY400
             return JobOutcome(task_id=definition.task_id, ending=Ending.FAILED, fault=fault.fault)
-        structlog.contextvars.bind_contextvars(
-            workspace=definition.workspace,
-            action=definition.action,
-            id=definition.id,
-            task=definition.task_id,
-        )
-        self._host.notes.keep_token(key, activity.info().task_token)
-        async with _heartbeats() as beat, self._host.jobs.admit(definition) as job:
+        bind_log_to(definition)
+        self._host.attempts.keep_token(key, activity.info().task_token)
+        pause = self._host.pauses.job_heartbeat
+        async with _heartbeats(pause) as beat, self._host.jobs.admit(definition) as job:
             beat(job)
             outcome = await self._until_the_end(Attempt(self._host, job), job, key)
-            await self._tell_end(job, outcome)
+            await self._end_span(job, outcome)
         # Not when the activity was given back: then the next agent makes sure with this token.
-        _when_answered(lambda: self._host.notes.drop_token(key))
+        _when_answered(lambda: self._host.attempts.drop_token(key))
         return outcome
 
-    async def _tell_end(self, job: Job, outcome: JobOutcome) -> None:
+    async def _end_span(self, job: Job, outcome: JobOutcome) -> None:
         record = None
-        if tracing.is_on():
-            with tracing.harmless(f"failed to trace job results for job {job.job_id}"):
+        if traces.is_on():
+            with traces.harmless(f"failed to trace job results for job {job.definition.id}"):
                 record = await asyncio.to_thread(load_for, job.definition, self._host.storage)
         job.spans.ended(outcome, record)
 
@@ -89,7 +82,7 @@ class RunJob:
         flow = asyncio.create_task(attempt.run())
         end = await self._first_of(flow, job)
         if end is _Ends.STOP:
-            self._host.notes.mark_stopped(key)
+            self._host.attempts.mark_stopped(key)
             flow = asyncio.create_task(_stop(attempt, flow))
             end = await self._first_of(flow, job, stoppable=False)
         if end is _Ends.DONE:
@@ -138,7 +131,7 @@ def _when_answered(do: Callable[[], None]) -> None:
 
 async def _stop(attempt: Attempt, flow: asyncio.Task[JobOutcome]) -> JobOutcome:
     """End the flow where it may be ended, and the attempt with it."""
-    async with attempt.filing:
+    async with attempt.publishing:
         flow.cancel()
         await asyncio.wait({flow})
     if not flow.cancelled():
@@ -156,14 +149,14 @@ def _meaning_of_cancel() -> _Ends:
 
 
 @asynccontextmanager
-async def _heartbeats() -> AsyncIterator[Callable[[Job], None]]:
-    """Tell Temporal all the while that this call lives, and how the job stands once it is known."""
+async def _heartbeats(pause: float) -> AsyncIterator[Callable[[Job], None]]:
+    """Heartbeat all the while, with the progress of the job once it is known."""
     known: list[Job] = []
 
     async def beat() -> None:
         while True:
             activity.heartbeat(*(job.progress for job in known))
-            await asyncio.sleep(HEARTBEAT_EVERY)
+            await asyncio.sleep(pause)
 
     beating = asyncio.create_task(beat())
     try:

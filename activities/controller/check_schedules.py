@@ -5,22 +5,18 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from temporalio import activity
-from temporalio.client import (
-    Client,
-    ScheduleActionExecutionStartWorkflow,
-    ScheduleHandle,
-)
+from temporalio.client import Client, ScheduleActionExecutionStartWorkflow, ScheduleHandle
 from temporalio.service import RPCError, RPCStatusCode
 
-from activities.contracts import SWITCH_CHECKS
 from rap import ids
+from rap.contracts.activities import SWITCH_CHECKS
 from rap.egress import Acknowledged
 from rap.ids import CheckKind
-from rap.messages import CheckSwitches
+from rap.messages.backends import CheckSwitches
 
 log = structlog.get_logger()
 
-NOTES = {
+PAUSE_REASONS = {
     CheckKind.STATUS: "database maintenance was switched on by hand, with checks disabled",
     CheckKind.DATA: "the database is in maintenance",
 }
@@ -38,7 +34,7 @@ class CheckSchedules:
         """Let the schedules be as wanted; those that do not exist are not missed.
 
         A check that is switched off while it runs is cancelled. One that is switched on again is
-        made at once if its interval has passed meanwhile (controller.md 12.3).
+        made at once if its interval has passed meanwhile (docs/spec/controller.md 12.3).
         """
         for kind, on in ((CheckKind.STATUS, wanted.status), (CheckKind.DATA, wanted.data)):
             handle = self._client.get_schedule_handle(ids.check_id(kind, wanted.backend))
@@ -52,7 +48,7 @@ class CheckSchedules:
     async def _pause(self, handle: ScheduleHandle, kind: CheckKind) -> None:
         found = await handle.describe()
         if not found.schedule.state.paused:
-            await handle.pause(note=NOTES[kind])
+            await handle.pause(note=PAUSE_REASONS[kind])
             log.info("database check paused", schedule=handle.id)
         for action in found.info.running_actions:
             if isinstance(action, ScheduleActionExecutionStartWorkflow):
@@ -61,7 +57,7 @@ class CheckSchedules:
     async def _resume(self, handle: ScheduleHandle, kind: CheckKind) -> None:
         found = await handle.describe()
         state = found.schedule.state
-        if not state.paused or state.note != NOTES[kind]:
+        if not state.paused or state.note != PAUSE_REASONS[kind]:
             return
         await handle.unpause(note="")
         log.info("database check resumed", schedule=handle.id)

@@ -1,4 +1,5 @@
-"""The trace of a job: one span for each status code it passed through (controller.md 16.3).
+"""The trace of a job: one span for each status code it passed through
+(docs/spec/controller.md 16.3).
 
 Emitted when the read model is written, not by workflows: those are replayed, and would tell a story
 twice. A write says which moves it made for the first time, with the time of each, so every span is
@@ -9,154 +10,132 @@ at the end with exactly those, and everything else as its children.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import structlog
 from opentelemetry.trace import SpanContext
 
-from rap import tracing
 from rap.errors import RapError
-from rap.records import Move, StoredJob, TracedJob
+from rap.records import Move, StoredJob
 from rap.rows import JobChange
 from rap.status import StatusCode
-from rap.tracing import Attributes, Failure
+from rap.telemetry import traces
+from rap.telemetry.traces import Attributes, Failure
 
 log = structlog.get_logger()
 
-MARKER_NS = tracing.NS
+MARKER_NS = traces.NS
 """How long the span of a final code is, which has no end of its own."""
 BEFORE_CREATION_NS = 1_000
 UNKNOWN = "unknown"
-UNREPORTED = (
-    "action_version",
-    "action_revision",
-    "action_created",
-    "base_revision",
-    "base_created",
-)
+UNREPORTED = "action_version action_revision action_created base_revision base_created"
 """What does not leave a backend as a result: the agent's own spans tell it."""
 
 
-def tell(moves: Iterable[Move]) -> None:
+def emit(moves: Iterable[Move]) -> None:
     """Emit the spans of moves that were just written. Never fails."""
-    if not tracing.is_on():
+    if not traces.is_on():
         return
     for move in moves:
-        with tracing.harmless(f"failed to trace job {move.after.id}"):
-            _tell(move)
+        with traces.harmless(f"failed to trace job {move.after.id}"):
+            _emit(move)
 
 
-def _tell(move: Move) -> None:
+def _emit(move: Move) -> None:
     before, after = move.before, move.after
-    root = tracing.root_of(after.trace_context)
+    root = traces.root_of(after.trace_context)
     if root is None:
         return
-    jobs = tracing.tracer("jobs")
+    record = partial(traces.record, traces.tracer("jobs"), failure=_failure(after))
     results = _results(move)
-    failure = _failure(after)
-    tracing.record(
-        jobs,
+    end = after.status_code_updated_at
+    record(
         before.status_code.name,
         start_ns=before.status_code_updated_at,
-        end_ns=after.status_code_updated_at,
-        attributes={**results, **job_attributes(before, move.trace_attributes)},
+        end_ns=end,
+        attributes={**results, **job_attributes(before)},
         parent=root,
-        failure=failure,
     )
     if not after.status_code.is_final:
         return
-    succeeded = after.status_code is StatusCode.SUCCEEDED
     attributes = {
         **results,
-        "job.succeeded": succeeded,
-        **job_attributes(after, move.trace_attributes),
+        "job.succeeded": after.status_code is StatusCode.SUCCEEDED,
+        **job_attributes(after),
     }
-    end = after.status_code_updated_at
-    tracing.record(
-        jobs,
+    record(
         after.status_code.name,
         start_ns=end,
         end_ns=end + MARKER_NS,
         attributes=attributes,
         parent=root,
-        failure=failure,
     )
-    tracing.record(
-        jobs,
+    record(
         "JOB",
-        start_ns=after.created_at * tracing.NS - BEFORE_CREATION_NS,
+        start_ns=after.created_at * traces.NS - BEFORE_CREATION_NS,
         end_ns=end,
         attributes=attributes,
         identity=root,
-        failure=failure,
     )
 
 
-def tell_handled(moves: Iterable[Move], *, loop: SpanContext, start_ns: int) -> None:
+def emit_handled(moves: Iterable[Move], loop: SpanContext, start_ns: int) -> None:
     """Emit a ``LOOP_JOB`` for each move of one write, below that write's ``LOOP``. Never fails."""
-    end_ns = time.time_ns()
+    record = _loop_job(loop, start_ns)
     for move in moves:
-        with tracing.harmless(f"failed to trace job {move.after.id}"):
-            tracing.record(
-                tracing.tracer("loop"),
-                "LOOP_JOB",
-                start_ns=start_ns,
-                end_ns=end_ns,
-                attributes={
-                    **job_attributes(move.before, move.trace_attributes),
-                    "job.initial_state": move.before.status_code.state.name,
-                    "job.initial_code": move.before.status_code.name,
-                    "job.final_state": move.after.status_code.state.name,
-                    "job.final_code": move.after.status_code.name,
-                },
-                parent=loop,
-            )
+        with traces.harmless(f"failed to trace job {move.after.id}"):
+            before, after = move.before.status_code, move.after.status_code
+            attributes = {
+                **job_attributes(move.before),
+                "job.initial_state": before.state.name,
+                "job.initial_code": before.name,
+                "job.final_state": after.state.name,
+                "job.final_code": after.name,
+            }
+            record(attributes=attributes)
 
 
-def tell_unwritten(
-    changes: Iterable[JobChange], error: Exception, *, loop: SpanContext, start_ns: int
+def emit_unwritten(
+    changes: Iterable[JobChange], error: Exception, loop: SpanContext, start_ns: int
 ) -> None:
     """The same for a write that failed; it comes again, so nothing fatal has happened."""
-    end_ns = time.time_ns()
+    failure = Failure(type(error).__name__, str(error) if isinstance(error, RapError) else "")
+    record = _loop_job(loop, start_ns)
     for change in changes:
-        tracing.record(
-            tracing.tracer("loop"),
-            "LOOP_JOB",
-            start_ns=start_ns,
-            end_ns=end_ns,
-            attributes={"job.id": change.job_id, "job.fatal_error": False},
-            parent=loop,
-            failure=Failure(
-                type(error).__name__, str(error) if isinstance(error, RapError) else ""
-            ),
-        )
+        attributes = {"job.id": change.job_id, "job.fatal_error": False}
+        record(attributes=attributes, failure=failure)
 
 
-def tell_tick(jobs: Iterable[TracedJob], *, start_ns: int, end_ns: int) -> None:
+def _loop_job(loop: SpanContext, start_ns: int) -> Callable[..., object]:
+    """What records a ``LOOP_JOB`` that ends now."""
+    of = traces.tracer("loop")
+    now = time.time_ns()
+    return partial(traces.record, of, "LOOP_JOB", start_ns=start_ns, end_ns=now, parent=loop)
+
+
+def emit_tick(jobs: Iterable[StoredJob], *, start_ns: int, end_ns: int) -> None:
     """Emit ``TICK`` with a child for each of the given jobs, all of the same time. Never fails."""
-    ticks = tracing.tracer("ticks")
-    tick = tracing.record(ticks, "TICK", start_ns=start_ns, end_ns=end_ns, attributes={})
-    for job, extra in jobs:
-        with tracing.harmless(f"failed to trace state for {job.id}"):
-            tracing.record(
+    ticks = traces.tracer("ticks")
+    tick = traces.record(ticks, "TICK", start_ns=start_ns, end_ns=end_ns, attributes={})
+    for job in jobs:
+        with traces.harmless(f"failed to trace state for {job.id}"):
+            traces.record(
                 ticks,
                 job.status_code.name,
                 start_ns=start_ns,
                 end_ns=end_ns,
-                attributes=job_attributes(job, extra),
+                attributes=job_attributes(job),
                 parent=tick,
             )
 
 
-def job_attributes(job: StoredJob, extra: Mapping[str, object]) -> Attributes:
-    """The standard attributes of a job (controller.md 16.2).
-
-    Args:
-        job: as it is to be shown.
-        extra: more; a name without ``job.`` gets it, and none replaces a standard one.
+def job_attributes(job: StoredJob) -> Attributes:
+    """The attributes of a job (docs/spec/controller.md 16.2); its own never replace
+    the standard ones.
     """
     attributes: dict[str, object] = {}
-    for name, value in extra.items():
+    for name, value in job.trace_attributes.items():
         if not name.startswith("job."):
             log.warning(f"the trace attribute {name} of a job is sent as job.{name}", id=job.id)
         attributes[f"job.{name.removeprefix('job.')}"] = value
@@ -173,8 +152,8 @@ def job_attributes(job: StoredJob, extra: Mapping[str, object]) -> Attributes:
         "job.project": job.project or UNKNOWN,
         "job.state": job.status_code.state.name,
         "job.message": job.status_message,
-        "job.created_at": job.created_at * tracing.NS,
-        "job.started_at": job.started_at * tracing.NS if job.started_at is not None else None,
+        "job.created_at": job.created_at * traces.NS,
+        "job.started_at": job.started_at * traces.NS if job.started_at is not None else None,
         "job.status_code_updated_at": job.status_code_updated_at,
         "job.requires_db": job.requires_db,
     }
@@ -188,7 +167,7 @@ def _results(move: Move) -> Attributes:
         "job.exit_code": move.exit_code,
         "job.image_id": move.image_id,
         "job.executor_message": move.after.status_message,
-        **dict.fromkeys((f"job.{name}" for name in UNREPORTED), UNKNOWN),
+        **dict.fromkeys((f"job.{name}" for name in UNREPORTED.split()), UNKNOWN),
     }
 
 

@@ -1,4 +1,5 @@
-"""Image digests from a registry (controller.md 10.4): the registry v2 API, read anonymously.
+"""Image digests from a registry (docs/spec/controller.md 10.4): the registry v2
+API, read anonymously.
 
 A digest is asked for afresh each time; the last one known of an image stands in for an answer that
 does not come, so that jobs go on while the registry is away.
@@ -6,12 +7,15 @@ does not come, so that jobs go on while the registry is away.
 
 import asyncio
 import re
-from dataclasses import dataclass, field
 
 import httpx
 import structlog
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
 
-from rap.errors import RapError, Unavailable
+from rap.contracts.activities import RESOLVE_IMAGE
+from rap.errors import Unavailable
+from rap.models import ImageAnswer, ImageRequest
 
 log = structlog.get_logger()
 
@@ -28,46 +32,31 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
 
 
-class UnknownImage(RapError):
-    """The registry answers, and has no such image or tag."""
-
-
-class _UnusableAnswerError(ValueError):
-    """The registry, or its token service, says something we cannot use."""
-
-
-@dataclass
 class Registry:
-    """One registry.
+    """The registry at ``api``, such as ``https://ghcr.io``.
 
-    Args:
-        api: its address, such as ``https://ghcr.io``.
-        limit_s: seconds that one request may take; a whole question twice as long.
+    One request may take ``limit_s`` seconds, a whole question twice as long.
     """
 
-    api: str
-    limit_s: float = LIMIT_S
-    _remembered: dict[str, str] = field(default_factory=dict)
-    _tokens: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, api: str, *, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
+        self._remembered: dict[str, str] = {}
+        self._tokens: dict[str, str] = {}
         self._client = httpx.AsyncClient(
-            base_url=self.api.rstrip("/"), timeout=self.limit_s, follow_redirects=True
+            base_url=api.rstrip("/"), timeout=limit_s, follow_redirects=True
         )
 
-    async def digest(self, image: str) -> str:
-        """The content digest that a tag stands for, ``sha256:…``.
+    async def digest(self, image: str) -> str | None:
+        """The content digest that an image's full name with a tag stands for, ``sha256:…``.
 
-        Args:
-            image: full name, with the registry's host and with a tag.
+        ``None`` if the registry answers, and has no such image or tag.
 
         Raises:
-            UnknownImage: there is no such tag.
             Unavailable: no usable answer, and none remembered.
         """
         try:
             # The client's own limit is for each read; a trickle must not hold a job up either.
-            async with asyncio.timeout(2 * self.limit_s):
+            async with asyncio.timeout(2 * self._limit_s):
                 digest = await self._ask(image)
         except (httpx.HTTPError, TimeoutError, ValueError) as error:
             remembered = self._remembered.get(image)
@@ -80,25 +69,26 @@ class Registry:
             if remembered is None:
                 raise Unavailable(f"The image registry gave no digest of {image}.") from error
             return remembered
-        self._remembered[image] = digest
+        if digest:
+            self._remembered[image] = digest
         return digest
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.aclose()
 
-    async def _ask(self, image: str) -> str:
+    async def _ask(self, image: str) -> str | None:
         name, _, tag = image.partition("/")[2].rpartition(":")
         answer = await self._head(name, tag)
         if answer.status_code == httpx.codes.UNAUTHORIZED:
             await self._renew_token(name, answer.headers.get("www-authenticate", ""))
             answer = await self._head(name, tag)
         if answer.status_code == httpx.codes.NOT_FOUND:
-            raise UnknownImage(f"The registry has no image {image}.")
+            return None
         answer.raise_for_status()
         digest = str(answer.headers.get("docker-content-digest", ""))
         if not DIGEST.fullmatch(digest):
-            raise _UnusableAnswerError("no digest in the registry's answer")
+            raise ValueError("no digest in the registry's answer")
         return digest
 
     async def _head(self, name: str, tag: str) -> httpx.Response:
@@ -112,11 +102,33 @@ class Registry:
         asked = dict(_PARAMETER.findall(challenge))
         realm = asked.pop("realm", None)
         if realm is None:
-            raise _UnusableAnswerError("the registry wants credentials of an unknown kind")
+            raise ValueError("the registry wants credentials of an unknown kind")
         wanted = {key: asked[key] for key in ("service", "scope") if key in asked}
         answer = await self._client.get(realm, params=wanted)
         answer.raise_for_status()
         token = answer.json().get("token")
         if not isinstance(token, str):
-            raise _UnusableAnswerError("no token in the answer of the registry's token service")
+            raise ValueError("the registry's token service gave no token")  # noqa: TRY004
         self._tokens[name] = token
+
+
+class ImageActivities:
+    """Asks the registry of the job images."""
+
+    def __init__(self, registry: Registry | None) -> None:
+        self._registry = registry
+
+    @activity.defn(name=RESOLVE_IMAGE.name)
+    async def resolve_image(self, request: ImageRequest) -> ImageAnswer:
+        """The digest that a tag stands for now; none if there is no such image.
+
+        Raises:
+            ApplicationError: the registry does not answer and the digest is not remembered.
+        """
+        if self._registry is None:
+            # The setting was taken away while a RAP ran that was planned with it.
+            raise ApplicationError("No registry is configured", type="Unavailable")
+        try:
+            return ImageAnswer(digest=await self._registry.digest(request.image))
+        except Unavailable as error:
+            raise ApplicationError(str(error), type="Unavailable") from None

@@ -1,4 +1,4 @@
-"""Reusable actions: commands that live in repositories of their own (controller.md 7).
+"""Reusable actions: commands that live in repositories of their own (docs/spec/controller.md 7).
 
 ``reusable-action:v1 --option`` in a study stands for the ``run`` command in the ``action.yaml`` of
 that action's repository, at the commit of the tag ``v1``, with the option added at the end.
@@ -7,40 +7,39 @@ that action's repository, at the commit of the tag ``v1``, with the option added
 import asyncio
 import shlex
 import textwrap
+from typing import NamedTuple
 
-from pydantic import Field
 from temporalio import activity
 
-from activities.contracts import RESOLVE_REUSABLE_ACTIONS
-from activities.controller.unforeseen import unforeseen_stays_here
-from rap.errors import FileNotInRepository, GitError, RapError, RepositoryUnreachable, UnknownRef
-from rap.git import GitCache
-from rap.models import (
-    ALLOWED_RUNTIMES,
-    JobSpec,
-    Model,
-    Refusal,
-    RefusalKind,
-    ResolveAnswer,
-    ResolveRequest,
+from activities.controller.for_clients import for_clients
+from rap.action_file import ACTION_FILE, ReusableActionError
+from rap.contracts.activities import RESOLVE_REUSABLE_ACTIONS
+from rap.errors import (
+    FileNotInRepository,
+    GitError,
+    RepositoryRefused,
+    RequestRefused,
+    UnknownRef,
 )
-from rap.project import YAMLError, is_database_command, parse_yaml
-from rap.repository_rules import ACTIONS_BRANCH, is_repository_name
+from rap.git import GitCache
+from rap.models import ALLOWED_RUNTIMES, JobSpec, Refusal, RefusalKind
+from rap.planned_jobs import ResolveAnswer, ResolveRequest
+from rap.project_reader import read_action
+from rap.repository_and_branch_rules import ACTIONS_BRANCH, is_repository_name
+from rap.temporal.codec import size_as_sent
+
+LARGEST_ANSWER = 1_900_000
+"""Bytes as they are sent; Temporal refuses a result of 2 MiB, and then nobody would learn why."""
 
 ACTIONS_URL = "https://github.com/opensafely-actions"
-ACTION_FILE = "action.yaml"
 
 
-class ReusableActionError(RapError):
-    """A reusable action cannot be used; the text says why and does not yet name the job."""
-
-
-class ReusableAction(Model):
+class ReusableAction(NamedTuple):
     """A reusable action at one of its versions."""
 
     repo_url: str
     commit: str
-    command: tuple[str, ...] = Field(min_length=1)
+    command: tuple[str, ...]
 
 
 class ReusableActionsActivities:
@@ -52,7 +51,7 @@ class ReusableActionsActivities:
         self._actions_url = actions_url
 
     @activity.defn(name=RESOLVE_REUSABLE_ACTIONS.name)
-    @unforeseen_stays_here
+    @for_clients
     async def resolve_reusable_actions(self, request: ResolveRequest) -> ResolveAnswer:
         """Rewrite the commands of jobs that use a reusable action; leave the others alone.
 
@@ -72,7 +71,11 @@ class ReusableActionsActivities:
                     refusal=Refusal(kind=RefusalKind.REUSABLE_ACTION, message=message)
                 )
             jobs.append(_rewritten(job, words, result) if result else job)
-        return ResolveAnswer(jobs=tuple(jobs))
+        answer = ResolveAnswer(jobs=tuple(jobs))
+        if size_as_sent(answer) > LARGEST_ANSWER:
+            message = f"the commands of {len(jobs)} jobs with reusable actions are too long"
+            return ResolveAnswer(refusal=Refusal(kind=RefusalKind.REUSABLE_ACTION, message=message))
+        return answer
 
     async def _look_up(self, name: str) -> ReusableAction | ReusableActionError:
         """The action behind ``image:tag``, or why there is none."""
@@ -97,9 +100,9 @@ class ReusableActionsActivities:
         except GitError as error:
             raise ReusableActionError(f"error reading '{commit}' from {repo}") from error
         try:
-            command = await asyncio.to_thread(_command, text)
-        except (ReusableActionError, YAMLError) as error:
-            reason = textwrap.indent(f"{type(error).__name__}: {error}", "  ")
+            command = await read_action(text)
+        except RequestRefused as error:
+            reason = textwrap.indent(str(error), "  ")
             raise ReusableActionError(
                 f"invalid action, please open an issue on {repo}/issues\n\n{reason}"
             ) from error
@@ -109,7 +112,7 @@ class ReusableActionsActivities:
         """The commit of a version, which must have been reviewed: it is on the main branch."""
         try:
             commit = await self._git.resolve(repo, tag)
-        except RepositoryUnreachable as error:
+        except RepositoryRefused as error:
             raise ReusableActionError(
                 f"could not find a repo at {repo}\nCheck that '{image}' is in the list of "
                 "available actions at https://actions.opensafely.org"
@@ -129,27 +132,6 @@ class ReusableActionsActivities:
 
 def _is_runtime(name: str) -> bool:
     return name.partition(":")[0] in ALLOWED_RUNTIMES
-
-
-def _command(text: bytes) -> tuple[str, ...]:
-    """The words of the ``run`` command in an ``action.yaml``, which may be run here."""
-    document = parse_yaml(text, ACTION_FILE)
-    if not isinstance(document, dict):
-        raise ReusableActionError(f"'{ACTION_FILE}' must be a dictionary of key/value pairs")
-    if "run" not in document:
-        raise ReusableActionError(f"Missing `run` key in '{ACTION_FILE}'")
-    try:
-        words = shlex.split(str(document["run"] or ""))
-    except ValueError as error:
-        raise ReusableActionError(f"`run` cannot be split into words: {error}") from error
-    image, _, version = words[0].partition(":") if words else ("", "", "")
-    if not image or not version or ":" in version:
-        raise ReusableActionError("`run` must start with a runtime and its version, as `python:v2`")
-    if image not in ALLOWED_RUNTIMES:
-        raise ReusableActionError(f"Unrecognised runtime: {image}")
-    if is_database_command(words):
-        raise ReusableActionError("Re-usable actions cannot run commands which access the database")
-    return tuple(words)
 
 
 def _rewritten(job: JobSpec, words: list[str], action: ReusableAction) -> JobSpec:

@@ -1,4 +1,4 @@
-r"""The files that say how much of a backend its jobs take (controller.md 9.4).
+r"""The files that say how much of a backend its jobs take (docs/spec/controller.md 9.4).
 
 ``job-resource-weights_<backend>.ini`` in the work directory; each is read again when it changes::
 
@@ -17,9 +17,11 @@ from math import isfinite
 from pathlib import Path
 
 import structlog
+from temporalio import activity
 
+from rap.contracts.activities import LOAD_WEIGHTS
 from rap.errors import ConfigurationError
-from rap.models import WeightRule, Weights
+from rap.models import BackendRequest, WeightRule, Weights
 
 log = structlog.get_logger()
 
@@ -29,11 +31,7 @@ NO_SECTION = "\0"
 
 
 class WeightFiles:
-    """The weights of all backends, as they are now.
-
-    Args:
-        folder: where the files are.
-    """
+    """The weights of all backends, as the files of a folder say now."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,6 +53,11 @@ class WeightFiles:
             except ConfigurationError as error:
                 log.error(f"{error}; the weights stay as they were", backend=backend)  # noqa: TRY400
         return self._good.get(backend, Weights())
+
+    @activity.defn(name=LOAD_WEIGHTS.name)
+    async def load_weights(self, request: BackendRequest) -> Weights:
+        """Answer with the weights that are in force now."""
+        return self.of_backend(request.backend)
 
 
 def read_weights(path: Path) -> Weights:

@@ -1,38 +1,61 @@
 """``rap agent logs``: what a job wrote, on the host where that may be read."""
 
+from __future__ import annotations
+
 import asyncio
 import codecs
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rap.cli import agent_place, show
+import typer
+
+from cli.agent import place as agent_place
+from cli.agent.place import Data
+from cli.console import patience, printable, say, stderr
 from rap.errors import RapError
-from worker_agent.operations.logs import Sources
-from worker_agent.operations.place import Place
+
+if TYPE_CHECKING:
+    from worker_agent.operations.place import Place
 
 
-def command(part: str, *, follow: bool, tail: int | None, data: Path | None) -> int:
-    """Carry out ``rap agent logs``; its exit code."""
+def logs(
+    *,
+    job: Annotated[str, typer.Argument(metavar="JOB", help="The id of a job, or a part of it.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the program ends.")
+    ] = False,
+    tail: Annotated[
+        int | None, typer.Option("--tail", "-n", min=1, help="Only so many last lines.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Show what a job wrote: from its container while there is one, else its filed log.
+
+    What it shows is sensitive: it must not leave this host.
+
+    Example: rap agent logs k3v7 --follow
+    """
     place = agent_place.enter(data)
     with agent_place.explained():
-        return asyncio.run(_show(place, part, follow=follow, tail=tail))
+        asyncio.run(_show(place, job, follow=follow, tail=tail))
 
 
-async def _show(place: Place, part: str, *, follow: bool, tail: int | None) -> int:
-    err = show.console(errors=True)
-    with show.patience(err, "Looking for the log …"):
+async def _show(place: Place, part: str, *, follow: bool, tail: int | None) -> None:
+    from worker_agent.operations.logs import Sources
+
+    err = stderr()
+    with patience(err, "Looking for the log …"):
         sources = await Sources.of(place)
     job_id = agent_place.choose(err, part, sources.job_ids, "logs", ask=sys.stdin.isatty())
     if follow and job_id not in sources.live:
-        show.say(err, f"Job {job_id} has ended; this is its whole log.")
+        say(err, f"Job {job_id} has ended; this is its whole log.")
     try:
         await sources.copy(job_id, _writer(), follow=follow, tail=tail)
     except OSError as error:
         raise RapError(f"The log of job {job_id} cannot be read: {error.strerror}") from error
     if follow and job_id in sources.live:
-        show.say(err, f"The program of job {job_id} has ended.")
-    return 0
+        say(err, f"The program of job {job_id} has ended.")
 
 
 def _writer() -> Callable[[bytes], None]:
@@ -47,7 +70,7 @@ def _writer() -> Callable[[bytes], None]:
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def safe(chunk: bytes) -> None:
-        sys.stdout.write(agent_place.printable(decoder.decode(chunk)))
+        sys.stdout.write(printable(decoder.decode(chunk)))
         sys.stdout.flush()
 
     return safe

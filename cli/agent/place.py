@@ -1,26 +1,43 @@
-"""What the commands of ``rap agent`` share: the host they are about, choosing a job, asking."""
+"""What the commands of ``rap agent`` share: the host they are about, choosing a job, their options.
 
-import sys
-from collections.abc import Collection, Iterator, Sequence
+The host is a :class:`~worker_agent.operations.place.Place`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from rap.cli import environment, show
-from rap.egress import Fault
+from cli import environment, prompts
+from cli.console import say
 from rap.errors import JobFault, RapError, Unavailable
-from rap.settings import AgentSettings, load
-from worker_agent.operations.choosing import matching
-from worker_agent.operations.place import Place
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from worker_agent.operations.place import Place
+
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        metavar="DIR",
+        help="Folder of `rap dev`, in development. Default: var/dev, if there is one; on a "
+        "backend the agent's own variables say where everything is.",
+    ),
+]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 def enter(data: Path | None) -> Place:
-    """The host that the environment describes, else the agent of ``rap dev``.
+    """The host that the environment describes, else the agent of ``rap dev``."""
+    from rap.settings import AgentSettings, load
+    from worker_agent.operations.place import Place
 
-    Raises:
-        ConfigurationError: a setting is wrong, or the folder is not one of ``rap dev``.
-    """
     environment.enter(data)
     return Place.of(load(AgentSettings))
 
@@ -28,6 +45,8 @@ def enter(data: Path | None) -> Place:
 @contextmanager
 def explained() -> Iterator[None]:
     """Turn failures of the engine into sentences for the person at the terminal."""
+    from rap.egress import Fault
+
     try:
         yield
     except JobFault as fault:
@@ -65,60 +84,14 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 def choose(out: Console, part: str, job_ids: Collection[str], what: str, *, ask: bool) -> str:
     """The one job that a person means by a part of its id; asks if there are several.
 
-    Args:
-        out: where questions go.
-        part: what was typed.
-        job_ids: the candidates.
-        what: they are, for sentences: ``running tasks``.
-        ask: whether a person is there to answer.
-
-    Raises:
-        RapError: none matches, or several and nobody can be asked.
+    ``what`` the candidates are is for sentences: ``running tasks``.
     """
+    from worker_agent.operations.place import matching
+
     found = matching(part, job_ids)
     if not found:
         raise RapError(f"No {what} found matching '{part}'")
     if len(found) == 1:
         return found[0]
-    show.say(out, f"Multiple {what} found matching '{part}':")
-    return pick(out, found, ask=ask)
-
-
-def pick(out: Console, found: Sequence[str], *, ask: bool = True) -> str:
-    """One of several, by the number that a person gives.
-
-    Raises:
-        RapError: nobody can be asked, or nobody answers.
-    """
-    for number, job_id in enumerate(found, 1):
-        show.say(out, f"  {number}: {job_id}")
-    show.say(out, "")
-    if not ask:
-        raise RapError("Name one of them in full.")
-    while True:
-        answer = prompt(out, "Enter number: ").strip()
-        if answer.isascii() and answer.isdecimal() and 1 <= int(answer) <= len(found):
-            return found[int(answer) - 1]
-        show.say(out, f"Enter a number from 1 to {len(found)}.")
-
-
-def prompt(out: Console, question: str) -> str:
-    """Ask, and wait for a line.
-
-    Raises:
-        RapError: there is nobody to answer.
-    """
-    out.print(question, end="", markup=False)
-    out.file.flush()
-    line = sys.stdin.readline()
-    if not line:
-        raise RapError("\nNo answer came; nothing was done.")
-    return line.rstrip("\n")
-
-
-def printable(text: str) -> str:
-    """A program's own words, without the characters by which it could play with a terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for letter in text.replace("\r\n", "\n")
-    )
+    say(out, f"Multiple {what} found matching '{part}':")
+    return prompts.pick(out, found, ask=ask)

@@ -1,35 +1,32 @@
-"""``rap dev``: the whole system in one terminal, until Ctrl-C."""
+"""``rap dev``: the whole system on one machine, as its user's settings want it, until Ctrl-C."""
 
 import asyncio
 import fcntl
 import os
 import secrets
-import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
+from cli import environment
+from cli.connection import connected
+from cli.console import say, stdout
 from infra.images import build as images
-from infra.local_system import AGENT, API, CONTROLLER, LocalSystem
+from infra.local_system import LocalSystem
 from infra.processes import ProcessEnded
-from infra.temporal.dev_server import HOST, free_port
-from rap import ids, telemetry
-from rap.cli import environment, show
-from rap.cli.jobs import has_ended, jobs_of
-from rap.cli.orders import connected
+from infra.temporal.dev_server import free_port
+from rap import ids
+from rap.addresses import HOST
 from rap.errors import ConfigurationError, RapError, Unavailable
 from rap.records import Records
-from rap.settings import CommonSettings, load
 
-_COLOURS = {CONTROLLER: "cyan", AGENT: "green", API: "magenta"}
-_WIDTH = max(map(len, _COLOURS))
 _USERS = (
     "BACKENDS",
     "WORKDIR",
@@ -43,65 +40,16 @@ _USERS = (
     "USING_DUMMY_DATA_BACKEND",
 )
 """Settings that stay as they are if the user has set them."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_COLOURS = {"controller": "cyan", "agent": "green", "api": "magenta"}
+_WIDTH = max(map(len, _COLOURS))
+_ONE_LINE_AT_A_TIME = threading.Lock()
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Where the services listen; 0: any free port."""
-
-    api: int
-    temporal: int
-    ui: int
-
-
-def command(ports: Ports, *, data: Path | None, backend: str | None) -> int:
-    """Carry out ``rap dev``; its exit code."""
-    # Also when the terminal is closed, nothing may be left behind.
-    for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
-    telemetry.configure("CRITICAL")
-    out = show.console()
-    folder = (data or environment.DEFAULT_FOLDER).absolute()
-    slug = environment.backend_of(backend, load(CommonSettings))
-    images.connect().close()
-    try:
-        with _alone(folder):
-            system = _system(folder, slug, ports, out)
-            return _run(system, out)
-    except KeyboardInterrupt:
-        # Not for the user: that is how the system is ended.
-        return 0
-
-
-def _run(system: LocalSystem, out: Console) -> int:
-    begin = time.monotonic()
-    server = "" if system.temporal_address else "Temporal, "
-    show.say(out, f"Starting {server}controller, agent and API in {system.folder} …")
-    try:
-        system.start()
-        environment.write(system.folder, system.env)
-        _tell_ready(system, out, time.monotonic() - begin)
-        system.stack.wait()
-        system.stack.check()
-    except ProcessEnded as error:
-        raise RapError(f"{error}\nThe other processes have been stopped.") from error
-    except KeyboardInterrupt:
-        with suppress(OSError):
-            show.say(out, "\nStopping …")
-        raise
-    finally:
-        system.stack.stop()
-        with suppress(OSError):
-            _tell_left(system, out)
-    return 0
-
-
-# --- what is started ---
-
-
-def _system(folder: Path, backend: str, ports: Ports, out: Console) -> LocalSystem:
-    """The system as the user's settings want it; nothing runs yet."""
+def configured(
+    folder: Path, backend: str, *, port: int, temporal_port: int, ui_port: int
+) -> LocalSystem:
+    """The system as the user's settings want it; nothing runs yet. Port 0: any free one."""
     prefix = backend.upper()
     tokens = f"{prefix}_CLIENT_TOKENS"
     own = {
@@ -110,7 +58,7 @@ def _system(folder: Path, backend: str, ports: Ports, out: Console) -> LocalSyst
         tokens: environment.read(folder).get(tokens) or secrets.token_hex(16),
         f"{prefix}_MAX_WORKERS": "4",
     }
-    address = _running_temporal(ports)
+    address = _running_temporal(temporal_port)
     users = {*_USERS, tokens, f"{prefix}_MAX_WORKERS"} | (
         {"TEMPORAL_NAMESPACE"} if address else set()
     )
@@ -119,29 +67,25 @@ def _system(folder: Path, backend: str, ports: Ports, out: Console) -> LocalSyst
     return LocalSystem(
         folder,
         ui=True,
-        echo=_Echo(out),
+        echo=partial(_echo, stdout()),
         overrides=settings,
         token=settings[tokens].split(",")[0],
         temporal_address=address,
-        api_port=_port(ports.api, "API", "--port"),
-        temporal_port=0 if address else _port(ports.temporal, "Temporal", "--temporal-port"),
-        ui_port=0 if address else _port(ports.ui, "Temporal's Web UI", "--ui-port"),
+        api_port=_port(port, "API", "--port"),
+        temporal_port=0 if address else _port(temporal_port, "Temporal", "--temporal-port"),
+        ui_port=0 if address else _port(ui_port, "Temporal's Web UI", "--ui-port"),
     )
 
 
-def _running_temporal(ports: Ports) -> str | None:
-    """The server that ``TEMPORAL_ADDRESS`` names, if it runs; ``None``: start one.
-
-    Raises:
-        ConfigurationError: it names one that does not run, and not the one to be started.
-    """
+def _running_temporal(port: int) -> str | None:
+    """The server that ``TEMPORAL_ADDRESS`` names; ``None``: start one, at this port."""
     address = os.environ.get("TEMPORAL_ADDRESS", "").strip()
     if not address:
         return None
     try:
         asyncio.run(connected())
     except Unavailable as error:
-        if address in (f"{HOST}:{ports.temporal}", f"localhost:{ports.temporal}"):
+        if address in (f"{HOST}:{port}", f"localhost:{port}"):
             return None
         raise ConfigurationError(
             f"TEMPORAL_ADDRESS is {address}, and no Temporal server answers there. Start it, or "
@@ -151,11 +95,7 @@ def _running_temporal(ports: Ports) -> str | None:
 
 
 def _port(wanted: int, what: str, option: str) -> int:
-    """A port that can be listened on.
-
-    Raises:
-        ConfigurationError: somebody else listens there.
-    """
+    """A port that nobody else listens on."""
     if wanted == 0:
         return free_port()
     with socket.socket() as probe:
@@ -171,12 +111,8 @@ def _port(wanted: int, what: str, option: str) -> int:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder against a second ``rap dev``, which would end the first one's processes.
-
-    Raises:
-        ConfigurationError: another one runs there, or the folder cannot be written.
-    """
+def alone(folder: Path) -> Iterator[None]:
+    """Hold the folder against a second ``rap dev``, which would end the first one's processes."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / "dev.lock").open("w")
@@ -195,33 +131,52 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-# --- what is told ---
+def run(system: LocalSystem) -> None:
+    """Run the system until it is interrupted or one of its processes ends."""
+    out, begin = stdout(), time.monotonic()
+    server = "" if system.temporal_address else "Temporal, "
+    say(out, f"Starting {server}controller, agent and API in {system.folder} …")
+    try:
+        system.start()
+        environment.write(system.folder, system.env)
+        say(out, _ready(system, time.monotonic() - begin))
+        system.stack.wait(lambda text: say(out, text))
+        system.stack.raise_if_ended()
+    except ProcessEnded as error:
+        raise RapError(f"{error}\nThe other processes have been stopped.") from error
+    except KeyboardInterrupt:
+        with suppress(OSError):
+            say(out, "\nStopping …")
+        raise
+    finally:
+        system.stack.stop()
+        with suppress(OSError):
+            names = ", ".join(_running_containers(system))
+            if names:
+                say(
+                    out,
+                    "These jobs run on in their containers, until `rap dev` takes them up again: "
+                    f"{names}",
+                )
+            say(out, "Stopped.")
 
 
-class _Echo:
-    """Prints the lines of the processes, each behind the name of its process."""
-
-    def __init__(self, out: Console) -> None:
-        self._out = out
-        self._lock = threading.Lock()
-
-    def __call__(self, name: str, line: str) -> None:
-        text = Text.assemble((f"{name:<{_WIDTH}} | ", _COLOURS.get(name, "")), line)
-        # A terminal that is gone must not hold up the process: the line is in its log too.
-        with self._lock, suppress(OSError):
-            self._out.print(text, soft_wrap=True)
+def _echo(out: Console, name: str, line: str) -> None:
+    """Print a line of a process behind the name of the process."""
+    text = Text.assemble((f"{name:<{_WIDTH}} | ", _COLOURS.get(name, "")), line)
+    # A terminal that is gone must not hold up the process: the line is in its log too.
+    with _ONE_LINE_AT_A_TIME, suppress(OSError):
+        out.print(text, soft_wrap=True)
 
 
-def _tell_ready(system: LocalSystem, out: Console, seconds: float) -> None:
+def _ready(system: LocalSystem, seconds: float) -> str:
     header = environment.write_private(
         system.folder / "curl", f'header = "Authorization: {system.token}"\n'
     )
     default = environment.DEFAULT_FOLDER.absolute() == system.folder
     where = environment.option(None if default else system.folder)
     ui = system.server.ui_url if not system.temporal_address else None
-    show.say(
-        out,
-        f"""
+    return f"""
 Ready after {seconds:.1f} s.
   API      {system.api_url}
   Web UI   {ui or f"that of the Temporal server at {system.temporal_address}"}
@@ -233,36 +188,26 @@ In another terminal:
   curl --config {header} {system.api_url}/controller/v1/backend/status/
 
 Ctrl-C stops everything.
-""",
-    )
+"""
 
 
-def _tell_left(system: LocalSystem, out: Console) -> None:
-    """Name the containers that run on: they outlive the agent by design."""
-    names = _running_containers(system)
-    if names:
-        show.say(
-            out,
-            f"These jobs run on in their containers, until `rap dev` takes them up again: {names}",
-        )
-    show.say(out, "Stopped.")
-
-
-def _running_containers(system: LocalSystem) -> str:
+def _running_containers(system: LocalSystem) -> list[str]:
+    """The containers of its unfinished jobs that run: they outlive the agent by design."""
     records = Records.connect(system.env["RAP_DATABASE_URL"])
     try:
-        unfinished = [
-            ids.container_name(job["identifier"])
-            for job in jobs_of(records, records.latest_raps([system.env["BACKEND"]]))
-            if not has_ended(job)
-        ]
+        unfinished = {
+            ids.container_name(job.id)
+            for rap_id in records.latest_raps([system.env["BACKEND"]])
+            for job in records.rap(rap_id)
+            if not job.status_code.is_final
+        }
     finally:
         records.close()
     if not unfinished:
-        return ""
+        return []
     engine = images.connect()
     try:
         running = engine.containers.list(filters={"name": ids.CONTAINER_PREFIX})
     finally:
         engine.close()
-    return ", ".join(sorted({str(one.name) for one in running} & set(unfinished)))
+    return sorted({str(one.name) for one in running} & unfinished)

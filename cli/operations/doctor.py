@@ -7,43 +7,42 @@ stops a job that runs.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 
 from rap import ids
-from rap.egress import SILENT_AFTER_S
-from rap.errors import ConfigurationError
+from rap.contracts.workflows import ANNOUNCE, RAP_LOST, WORKSPACE
+from rap.deadlines import OFFERED_EVERY_S, OFFERED_FOR_S
+from rap.egress import SILENT_AFTER_S, Fault
+from rap.errors import ConfigurationError, Unavailable
 from rap.findings import Finding, ok, problem, repaired, warning
-from rap.messages import Announce, RapLost, WorkspaceStart
+from rap.messages.slots import Announce
+from rap.messages.workspaces import RapLost, WorkspaceStart
 from rap.records import Records, StoredJob
 from rap.rows import BackendRow
+from rap.sentences import OTHER_STORAGE_REMEDY
 from rap.settings import ControllerSettings
-from rap.temporal import search_attributes
-from worker_controller.backends import runs, start_backend
+from rap.status_answers import whole_seconds
+from rap.temporal.client import is_running
+from rap.temporal.health import CANNOT_WORK, REMEDY, Condition, condition_of
+from rap.temporal.messages import send_signal, start_workflow
+from worker_controller.backends import start_backend
 from worker_controller.search_attributes import check_search_attributes
-from workflows.describe import workspace_texts
+from workflows.workspace.start import workspace_options
 
 YOUNG_S = 60.0
 """What is younger may still be on its way, and is left alone."""
 
-INTENT_SETTLES_WITHIN_S = 600.0
-SEEN_WITHIN_S = 30.0
-
-Repair = Callable[[], Awaitable[None]]
+SEEN_WITHIN_S = 90.0
+"""What has to wind down first takes half a minute."""
 
 
 class Doctor:
-    """Examines one system.
-
-    Args:
-        client: of Temporal.
-        records: the read model.
-        settings: those of the controller.
-        mend: whether to repair what can be repaired, or only to say so.
-    """
+    """Examines one system; with ``mend`` it repairs what can be repaired."""
 
     def __init__(
         self, client: Client, records: Records, settings: ControllerSettings, *, mend: bool
@@ -51,27 +50,28 @@ class Doctor:
         self._client, self._records, self._settings = client, records, settings
         self._mend = mend
 
-    async def examine(self) -> AsyncIterator[Finding]:
+    async def examine(self) -> list[Finding]:
         """Look at everything, in the order in which it can be mended.
 
-        Raises:
-            Unavailable: the read model does not answer.
+        Nothing can while Temporal itself or the read model cannot work.
         """
-        yield await self._search_attributes()
-        for slug in self._settings.backends:
-            yield await self._backend(slug)
+        if await condition_of(self._client) is Condition.CANNOT_WORK:
+            return [problem("Temporal", CANNOT_WORK, REMEDY)]
+        try:
+            await asyncio.to_thread(self._records.check)
+        except Unavailable as error:
+            return [await self._search_attributes(), _unusable(error)]
+        found = [await self._search_attributes()]
+        found += [await self._backend(slug) for slug in self._settings.backends]
         rows = await asyncio.to_thread(self._records.backends, self._settings.backends)
-        for slug, row in rows.items():
-            yield _agents(slug, row)
-        jobs = [traced.job for traced in await asyncio.to_thread(self._records.unfinished)]
-        for finding in await self._workspaces(jobs):
-            yield finding
-        for finding in await self._raps(jobs):
-            yield finding
+        found += [_agents(slug, row) for slug, row in rows.items()]
+        jobs = await asyncio.to_thread(self._records.unfinished)
+        found += await self._workspaces(jobs)
+        found += await self._raps(jobs)
         for row in rows.values():
-            for finding in await self._slots(row):
-                yield finding
-        yield await self._intents()
+            found += await self._slots(row)
+            found += await self._windows(row)
+        return [*found, await self._intents()]
 
     async def _search_attributes(self) -> Finding:
         subject = f"namespace {self._client.namespace}"
@@ -84,43 +84,30 @@ class Doctor:
 
     async def _backend(self, slug: str) -> Finding:
         subject = f"backend {slug}"
-        if await runs(self._client, ids.backend_workflow_id(slug)):
+        if await is_running(self._client, ids.backend_workflow_id(slug)):
             return ok(subject, "its workflow runs")
-
-        async def start() -> None:
-            limits = self._settings.limits_of(slug)
-            await start_backend(self._client, slug, limits, self._records)
-
+        limits = self._settings.limits_of(slug)
         return await self._repair(
-            subject, "its workflow did not run", "it was started again, with its switches", start
+            subject,
+            "its workflow did not run",
+            "it was started again, with its switches",
+            partial(start_backend, self._client, slug, limits, self._records),
         )
 
     async def _workspaces(self, jobs: Iterable[StoredJob]) -> list[Finding]:
         found = []
         for backend, workspace in sorted({(job.backend, job.workspace) for job in jobs}):
             workflow_id = ids.workspace_workflow_id(backend, workspace)
-            if await runs(self._client, workflow_id):
+            if await is_running(self._client, workflow_id):
                 continue
-
-            async def start(backend: str = backend, workspace: str = workspace) -> None:
-                texts = workspace_texts(backend, workspace)
-                await self._client.start_workflow(
-                    "WorkspaceWorkflow",
-                    WorkspaceStart(backend=backend, workspace=workspace, recovering=True),
-                    id=ids.workspace_workflow_id(backend, workspace),
-                    task_queue=ids.CONTROLLER_QUEUE,
-                    id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                    search_attributes=search_attributes(backend=backend, workspace=workspace),
-                    static_summary=texts.summary,
-                    static_details=texts.details,
-                )
-
+            message = WorkspaceStart(backend=backend, workspace=workspace, recovering=True)
+            options = workspace_options(backend, workspace)
             found.append(
                 await self._repair(
                     f"workspace {workspace} on {backend}",
                     "it has unfinished jobs, but its workflow did not run",
                     "it was started again, and knows its jobs",
-                    start,
+                    partial(start_workflow, self._client, WORKSPACE, message, options),
                 )
             )
         return found or [ok("workspaces", "all with unfinished jobs have their workflow")]
@@ -132,33 +119,31 @@ class Doctor:
                 of_rap.setdefault(job.rap_id, []).append(job)
         found = []
         for rap_id, some in of_rap.items():
-            if await runs(self._client, ids.rap_workflow_id(rap_id)):
+            rap = ids.rap_workflow_id(some[0].workspace, rap_id)
+            if await is_running(self._client, rap):
                 continue
-
-            async def lose(rap_id: str = rap_id, some: list[StoredJob] = some) -> None:
-                workspace = ids.workspace_workflow_id(some[0].backend, some[0].workspace)
-                await self._client.get_workflow_handle(workspace).signal(
-                    "rap_lost",
-                    RapLost(rap_id=rap_id, job_ids=tuple(job.id for job in some)),
-                )
-                await self._until_over(rap_id)
-
             found.append(
                 await self._repair(
                     f"RAP {rap_id}",
                     f"{len(some)} jobs are shown as unfinished, but nothing runs them any more",
-                    "they are now shown as killed by an administrator; its workspace is free",
-                    lose,
+                    "they are now shown as they ended",
+                    partial(self._lose, rap_id, some),
                 )
             )
         return found or [ok("RAPs", "all unfinished ones have their workflow")]
 
-    async def _until_over(self, rap_id: str) -> None:
+    async def _lose(self, rap_id: str, some: list[StoredJob]) -> str:
+        """Have the workspace find out how the jobs ended; tells it."""
+        workspace = ids.workspace_workflow_id(some[0].backend, some[0].workspace)
+        lost = RapLost(rap_id=rap_id, job_ids=tuple(job.id for job in some))
+        await send_signal(self._client, RAP_LOST, workspace, lost)
         async with asyncio.timeout(SEEN_WITHIN_S):
             while True:
                 jobs = await asyncio.to_thread(self._records.rap, rap_id)
                 if all(job.status_code.is_final for job in jobs):
-                    return
+                    ended = {job.id for job in some}
+                    codes = Counter(job.status_code.value for job in jobs if job.id in ended)
+                    return ", ".join(f"{count} {code}" for code, count in codes.items())
                 await asyncio.sleep(0.2)
 
     async def _slots(self, row: BackendRow) -> list[Finding]:
@@ -166,52 +151,91 @@ class Doctor:
         for slot in row.slots:
             if slot.since > time.time() - YOUNG_S:
                 continue
-            if await runs(self._client, ids.job_workflow_id(slot.job_id)):
+            job = ids.job_workflow_id(slot.workspace, slot.action, slot.job_id)
+            if await is_running(self._client, job):
                 continue
-            rap = ids.rap_workflow_id(slot.rap_id)
-
-            async def ask(rap: str = rap) -> None:
-                await self._client.get_workflow_handle(rap).signal("announce", Announce())
-
-            if await runs(self._client, rap):
+            rap = ids.rap_workflow_id(slot.workspace, slot.rap_id)
+            if await is_running(self._client, rap):
                 found.append(
                     await self._repair(
                         f"slot of job {slot.job_id} on {row.slug}",
                         "nothing runs in it",
                         "its RAP was asked which of its jobs run; the others' slots become free",
-                        ask,
+                        partial(send_signal, self._client, ANNOUNCE, rap, Announce()),
                     )
                 )
         return found or [ok(f"slots of {row.slug}", f"{len(row.slots)} used, each by a job")]
 
+    async def _windows(self, row: BackendRow) -> list[Finding]:
+        found = []
+        for name, window in row.windows.items():
+            closer, until = window.workflow_id, window.until
+            if not closer or until is None or await is_running(self._client, closer):
+                continue
+            found.append(
+                warning(
+                    f"window {name} of {row.slug}",
+                    f"it is open, but its workflow {closer} does not run any more; it ends by "
+                    f"itself at {whole_seconds(int(until))}",
+                    f"To end it now: {window.kind.ended_by(row.slug)}",
+                )
+            )
+        return found
+
     async def _intents(self) -> Finding:
-        old = await asyncio.to_thread(
-            self._records.unsettled, time.time() - INTENT_SETTLES_WITHIN_S
-        )
+        undecided, now = await asyncio.to_thread(self._records.undecided)
+        limit = OFFERED_FOR_S + 2 * OFFERED_EVERY_S
+        old = [intent for intent in undecided if intent.created_at < now - limit]
         if not old:
-            return ok("creates", "all are decided")
+            on_the_way = f"; {len(undecided)} are offered again" if undecided else ""
+            return ok("creates", f"none is overdue{on_the_way}")
         return warning(
             "creates",
-            f"{len(old)} have been undecided for ten minutes, the oldest {old[0].rap_id}",
-            "Their API settles them while it runs and reaches Temporal: look at its log.",
+            f"{len(old)} should have been given up by now, the oldest {old[0].rap_id}",
+            "An API does that while it runs and reaches Temporal: look at its log.",
         )
 
-    async def _repair(self, subject: str, wrong: str, mended: str, repair: Repair) -> Finding:
+    async def _repair(
+        self, subject: str, wrong: str, mended: str, repair: Callable[[], Awaitable[object]]
+    ) -> Finding:
+        """Mend something; what the repair tells, if that is a text, is said behind."""
         if not self._mend:
             return problem(subject, wrong, "Run `rap doctor` without --dry-run.")
         try:
-            await repair()
+            told = await repair()
         except (RPCError, TimeoutError) as error:
             return problem(
                 subject,
                 f"{wrong}, and mending that failed ({type(error).__name__})",
                 "See whether the controller runs, then run `rap doctor` again.",
             )
-        return repaired(subject, f"{wrong}; {mended}")
+        return repaired(
+            subject, f"{wrong}; {mended}" + (f": {told}" if isinstance(told, str) else "")
+        )
+
+
+def _unusable(error: Unavailable) -> Finding:
+    what, _, remedy = str(error).partition(". ")
+    return problem("read model", f"{what}.", remedy)
 
 
 def _agents(slug: str, row: BackendRow) -> Finding:
     living = [agent.host for agent in row.agents if agent.at > time.time() - SILENT_AFTER_S]
+    trouble = [
+        f"{agent.host}: {', '.join(fault.value for fault in agent.closed)}"
+        for agent in row.agents
+        if agent.host in living and agent.closed
+    ]
+    if any(Fault.OTHER_STORAGE in agent.closed for agent in row.agents if agent.host in living):
+        return problem(
+            f"agents of {slug}", f"take no jobs: {'; '.join(trouble)}", OTHER_STORAGE_REMEDY
+        )
+    if trouble:
+        return warning(
+            f"agents of {slug}",
+            f"take no jobs that this concerns: {'; '.join(trouble)}",
+            "On that host: `rap agent check`. Jobs wait, and start by themselves once it is over.",
+        )
     if living:
         return ok(f"agents of {slug}", ", ".join(living))
     return warning(

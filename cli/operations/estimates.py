@@ -10,10 +10,8 @@ from math import inf, isinf
 from statistics import median
 from typing import NamedTuple
 
-from rap.operations.moments import roughly
+from rap.durations import roughly
 from rap.rows import BackendRow, HoldUp, QueueEntry, SlotEntry
-
-UNKNOWN = "unknown"
 
 
 class Took(NamedTuple):
@@ -58,14 +56,7 @@ class Durations:
 def likely_waits(
     row: BackendRow, actions: Mapping[str, str], past: Durations, now: float
 ) -> dict[str, float | None]:
-    """Job id to the seconds until each waiting job will likely start; ``None``: unknown.
-
-    Args:
-        row: the backend.
-        actions: job id to its action.
-        past: durations of its earlier jobs.
-        now: seconds since the epoch.
-    """
+    """Job id to the seconds until each waiting job will likely start; ``None``: unknown."""
     waits: dict[str, float | None] = {entry.job_id: None for entry in row.queue}
     if row.hold_up is not HoldUp.NONE:
         return waits
@@ -75,7 +66,8 @@ def likely_waits(
         pool = _Pool(limit)
         for slot in row.slots:
             if slot.requires_db is requires_db:
-                pool.take(slot.weight, _end(slot, actions, past, now))
+                left = remaining(slot, actions, past, now)
+                pool.take(slot.weight, inf if left is None else left)
         for entry in row.queue:
             # One that never fits holds nobody up.
             if entry.requires_db is requires_db and entry.weight <= limit:
@@ -88,15 +80,17 @@ def likely_waits(
 def wait_words(seconds: float | None) -> str:
     """An estimate as it is shown: ``about 20 min``, or that it is unknown."""
     if seconds is None:
-        return UNKNOWN
+        return "unknown"
     words = roughly(seconds)
     return words if seconds < 60 else f"about {words}"
 
 
-def _end(slot: SlotEntry, actions: Mapping[str, str], past: Durations, now: float) -> float:
+def remaining(
+    slot: SlotEntry, actions: Mapping[str, str], past: Durations, now: float
+) -> float | None:
+    """Seconds that the job in a slot will likely go on; ``None``: unknown."""
     action, elapsed = actions.get(slot.job_id, ""), max(0.0, now - slot.since)
-    left = past.remaining(slot.workspace, action, requires_db=slot.requires_db, elapsed=elapsed)
-    return inf if left is None else left
+    return past.remaining(slot.workspace, action, requires_db=slot.requires_db, elapsed=elapsed)
 
 
 def _length(entry: QueueEntry, actions: Mapping[str, str], past: Durations) -> float:

@@ -1,12 +1,12 @@
-"""A backend's switches as the flags that operators know (controller.md 2.3, 15.1, 15.2). Pure."""
+"""A backend's switches as flags (docs/spec/controller.md 2.3, 15.1, 15.2). Pure."""
 
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
 from rap.errors import ConfigurationError
-from rap.presentation import microseconds
 from rap.rows import BackendRow, MaintenanceType
+from rap.status_answers import microseconds
 
 
 class FlagName(StrEnum):
@@ -18,9 +18,6 @@ class FlagName(StrEnum):
     CHECKS_DISABLED = "db-maintenance-checks-disabled"
     LAST_SEEN = "last-seen-at"
 
-
-MAINTENANCE_FLAGS = (FlagName.MODE, FlagName.MANUAL, FlagName.CHECKS_DISABLED)
-"""In the order of controller.md 15.2."""
 
 SETTABLE = {
     FlagName.PAUSED: "true",
@@ -56,6 +53,17 @@ def flags_of(row: BackendRow, names: Iterable[str] = ()) -> list[Flag]:
     if not wanted:
         return [flag for flag in known.values() if flag.since is not None]
     return [known.get(name) or Flag(row.slug, name, None, None) for name in wanted]
+
+
+def paused_lines(row: BackendRow) -> list[str]:
+    """Whether the backend is paused, as a flag."""
+    return [flag.line for flag in flags_of(row, [FlagName.PAUSED])]
+
+
+def maintenance_lines(row: BackendRow) -> list[str]:
+    """The flags of database maintenance, in the order of docs/spec/controller.md 15.2."""
+    names = (FlagName.MODE, FlagName.MANUAL, FlagName.CHECKS_DISABLED)
+    return [flag.line for flag in flags_of(row, names)]
 
 
 def _all(row: BackendRow) -> Iterable[Flag]:
@@ -96,7 +104,7 @@ def parse(words: Iterable[str]) -> dict[FlagName, bool]:
 def _parsed(word: str) -> tuple[FlagName, bool]:
     name, sign, value = word.partition("=")
     if not sign:
-        # The first words are those that operators' scripts look for (controller.md 15.1).
+        # The first words are those that operators' scripts look for (docs/spec/controller.md 15.1).
         raise ConfigurationError(f"invalid parse_cli_flag value: {word!r}; write NAME=VALUE")
     flag = next((flag for flag in SETTABLE if flag.value == name), None)
     if flag is None:
@@ -114,10 +122,8 @@ def change_for(wanted: Mapping[FlagName, bool], row: BackendRow) -> Change:
     """The orders that bring a backend's flags to what is wanted.
 
     ``mode`` and ``manual-db-maintenance`` are one switch here: whoever sets the mode does so by
-    hand, and it stays until it is cleared by hand.
-
-    Raises:
-        ConfigurationError: the flags contradict each other.
+    hand, and it stays until it is cleared by hand. ConfigurationError if flags contradict each
+    other.
     """
     pause = wanted.get(FlagName.PAUSED)
     asked = {wanted[name] for name in (FlagName.MODE, FlagName.MANUAL) if name in wanted}

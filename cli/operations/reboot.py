@@ -1,11 +1,9 @@
-"""The words of ``prepare_for_reboot`` (controller.md 12.5, 15.3). Pure."""
+"""The words of ``prepare_for_reboot`` (docs/spec/controller.md 12.5, 15.3). Pure."""
 
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from rap.rows import BackendRow, OrderKind, SlotEntry
-
-QUESTION = "Are you sure you want to continue? (y/N)"
 
 
 def warning(backend: str) -> str:
@@ -19,11 +17,6 @@ def warning(backend: str) -> str:
         "\n"
         "It should only be run when the job-runner service has been paused on the backend."
     )
-
-
-def is_yes(answer: str) -> bool:
-    """Whether an answer to the question agrees; all but ``y`` declines."""
-    return answer.strip().lower() == "y"
 
 
 class Readiness(NamedTuple):
@@ -41,12 +34,7 @@ class Readiness(NamedTuple):
 
 
 def readiness(row: BackendRow, over: Collection[str]) -> Readiness:
-    """Count the jobs that hold a slot.
-
-    Args:
-        row: the backend as it is now.
-        over: ids of jobs whose end is recorded; one that still holds a slot is being cancelled.
-    """
+    """Count the jobs that hold a slot; one of them whose end is recorded is being cancelled."""
     stopping = sum(slot.job_id in over or is_being_stopped(row, slot) for slot in row.slots)
     return Readiness(row.slug, row.paused, len(row.slots) - stopping, stopping)
 

@@ -18,19 +18,18 @@ from temporalio.client import (
 from temporalio.service import RPCError, RPCStatusCode
 
 from rap import ids
+from rap.contracts.workflows import MAINTENANCE_WINDOW
 from rap.errors import RapError
-from rap.messages import Window
+from rap.messages.orders import Window
 from rap.models import Model
-from rap.temporal import search_attributes
-from workflows.describe import window_texts
-from workflows.window import MaintenanceWindowWorkflow
+from rap.temporal.search_attributes import search_attributes
+from workflows.texts import window_texts
 
 CATCH_UP = timedelta(minutes=10)
 """How late a window may open after the server was down; after that it falls out."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 _FIELDS = 5
-_LENGTH = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?")
 
 
 class WindowPlan(Model):
@@ -41,27 +40,14 @@ class WindowPlan(Model):
     time_zone: str = "UTC"
     next_times: tuple[datetime, ...] = ()
 
-
-def parse_length(text: str) -> float:
-    """Seconds of a length such as ``90m``, ``4h`` or ``1d12h``.
-
-    Raises:
-        ValueError: with what is accepted.
-    """
-    match = _LENGTH.fullmatch(text.strip().lower())
-    days, hours, minutes = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
-    seconds = timedelta(days=days, hours=hours, minutes=minutes).total_seconds()
-    if not seconds:
-        raise ValueError(f"'{text}' is not a length such as 90m, 4h or 1d12h")
-    return seconds
+    @property
+    def next(self) -> str:
+        """When it opens next, UTC."""
+        return f"{self.next_times[0]:%Y-%m-%d %H:%M}" if self.next_times else "never"
 
 
 def check(plan: WindowPlan) -> None:
-    """See whether a window can be scheduled.
-
-    Raises:
-        RapError: names the field, and the remedy.
-    """
+    """RapError if a window cannot be scheduled: it names the field, and the remedy."""
     if not NAME.fullmatch(plan.window.name):
         raise RapError(
             f"Invalid window name '{plan.window.name}': letters, digits, dashes and underscores, "
@@ -81,18 +67,14 @@ def check(plan: WindowPlan) -> None:
 
 
 async def add(client: Client, plan: WindowPlan) -> None:
-    """Schedule a window.
-
-    Raises:
-        RapError: it cannot be scheduled as it is, or there is one of this name.
-    """
+    """Schedule a window; RapError if it cannot be, or there is one of this name."""
     check(plan)
     window = plan.window
     schedule_id = ids.window_id(window.backend, window.name)
     texts = window_texts(window)
     schedule = Schedule(
         action=ScheduleActionStartWorkflow(
-            MaintenanceWindowWorkflow.run,
+            MAINTENANCE_WINDOW.name,
             window,
             id=schedule_id,
             task_queue=ids.CONTROLLER_QUEUE,
@@ -144,11 +126,7 @@ async def plan_of(client: Client, backend: str, name: str) -> WindowPlan:
 
 
 async def remove(client: Client, backend: str, name: str) -> None:
-    """Schedule a window no more, and close it if it is open.
-
-    Raises:
-        RapError: there is no such window.
-    """
+    """Schedule a window no more, and close it if it is open; RapError if there is none."""
     schedule_id = ids.window_id(backend, name)
     handle = client.get_schedule_handle(schedule_id)
     try:

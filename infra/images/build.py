@@ -5,25 +5,25 @@ projects need not change, and the label ``org.opensafely.stand-in=true``.
 """
 
 import hashlib
-import io
+import shutil
 import socket
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import docker
 import typer
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.models.images import Image
 from requests.exceptions import RequestException
 
-from infra.images.rootfs import busybox_root, python_root, temporal_root
+from infra.images import rootfs
 from infra.temporal.cli import VERSION as TEMPORAL_VERSION
 from infra.temporal.cli import say
 from rap.errors import ConfigurationError, RapError, Unavailable
@@ -48,36 +48,27 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class StandIn:
-    """How the stand-in of an image is made: a base, and what a Dockerfile adds to it."""
+    """How the stand-in of an image is made."""
 
-    base: str
-    make_base: Callable[[IO[bytes]], None]
-    dockerfile: str
-    files: tuple[str, ...] = ()
+    fill: Callable[[Path], None]
+    """Puts the programs into a folder that becomes the root file system."""
+    start: str
+    """The instruction of a Dockerfile that says what a container runs."""
+    program: str = ""
+    """Of this folder; added as ``/opt/PROGRAM``."""
 
 
-_PYTHON_BASE = "opensafely-rap-stand-in/python"
-_BUSYBOX_BASE = "opensafely-rap-stand-in/busybox"
-_TEMPORAL_BASE = "opensafely-rap-stand-in/temporal"
+def _run_by_python(program: str) -> StandIn:
+    start = f'ENTRYPOINT ["/usr/local/bin/python", "/opt/{program}"]'
+    return StandIn(rootfs.python, start, program)
+
 
 STAND_INS: dict[str, StandIn] = {
-    PYTHON: StandIn(_PYTHON_BASE, python_root, 'ENTRYPOINT ["/usr/local/bin/entrypoint"]\n'),
-    EHRQL: StandIn(
-        _PYTHON_BASE,
-        python_root,
-        "COPY ehrql_stand_in.py /opt/ehrql.py\n"
-        'ENTRYPOINT ["/usr/local/bin/python", "/opt/ehrql.py"]\n',
-        ("ehrql_stand_in.py",),
-    ),
-    DATABASE_UTILS: StandIn(
-        _PYTHON_BASE,
-        python_root,
-        "COPY database_utils_stand_in.py /opt/database_utils.py\n"
-        'ENTRYPOINT ["/usr/local/bin/python", "/opt/database_utils.py"]\n',
-        ("database_utils_stand_in.py",),
-    ),
-    BUSYBOX: StandIn(_BUSYBOX_BASE, busybox_root, 'CMD ["/bin/sh"]\n'),
-    TEMPORAL: StandIn(_TEMPORAL_BASE, temporal_root, 'ENTRYPOINT ["/usr/local/bin/temporal"]\n'),
+    PYTHON: StandIn(rootfs.python, 'ENTRYPOINT ["/usr/local/bin/entrypoint"]'),
+    EHRQL: _run_by_python("ehrql_stand_in.py"),
+    DATABASE_UTILS: _run_by_python("database_utils_stand_in.py"),
+    BUSYBOX: StandIn(rootfs.busybox, 'CMD ["/bin/sh"]'),
+    TEMPORAL: StandIn(rootfs.temporal, 'ENTRYPOINT ["/usr/local/bin/temporal"]'),
 }
 
 
@@ -109,40 +100,36 @@ class JobImages:
     def build(self, name: str) -> None:
         """Build the stand-in of an image and give it the image's name."""
         started = time.monotonic()
-        outdated = self._client.images.get(name).id if self._exists(name) else None
+        outdated = self._find(name)
         recipe = STAND_INS[name]
-        base = f"{recipe.base}:{self._sources}"
         self._tell(f"{name}: cannot be pulled; building a stand-in from this machine's programs.")
-        if not self._exists(base):
-            with tempfile.TemporaryFile() as archive:
-                recipe.make_base(archive)
-                archive.seek(0)
-                self._client.api.import_image(
-                    src=archive, repository=recipe.base, tag=self._sources
-                )
-        context = _context(self._dockerfile(name, base), recipe.files)
-        self._client.images.build(
-            fileobj=context, custom_context=True, tag=name, rm=True, forcerm=True
-        )
-        self._remove_outdated(recipe, outdated)
-        self._tell(f"{name}: stand-in built in {time.monotonic() - started:.0f} s.")
 
-    def _remove_outdated(self, recipe: StandIn, image: str | None) -> None:
-        old = [image] if image else []
-        old += [
-            tag
-            for base in self._client.images.list(name=recipe.base)
-            for tag in base.tags
-            if tag != f"{recipe.base}:{self._sources}"
-        ]
-        for each in old:
+        def fill(root: Path) -> None:
+            recipe.fill(root)
+            if recipe.program:
+                (root / "opt").mkdir()
+                shutil.copy(_HERE / recipe.program, root / "opt")
+
+        repository, _, tag = name.rpartition(":")
+        environment = "PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 LANG=C.UTF-8"
+        instructions = [recipe.start, "WORKDIR /workspace", f"ENV {environment}"]
+        instructions += [f'LABEL {key}="{value}"' for key, value in self._labels(name).items()]
+        with tempfile.TemporaryFile() as archive:
+            rootfs.write_archive(fill, archive)
+            archive.seek(0)
+            self._client.api.import_image(
+                src=archive, repository=repository, tag=tag, changes=instructions
+            )
+        if outdated and outdated.id:
             # One that a container still uses stays; it costs disk space only.
             with suppress(APIError):
-                self._client.images.remove(each)
+                self._client.images.remove(outdated.id)
+        self._tell(f"{name}: stand-in built in {time.monotonic() - started:.0f} s.")
 
-    def _dockerfile(self, name: str, base: str) -> str:
+    def _labels(self, name: str) -> dict[str, str]:
+        """Those of the real images that the metadata of jobs need, and ours."""
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        labels = {
+        return {
             STAND_IN_LABEL: "true",
             SOURCES_LABEL: self._sources,
             "org.opencontainers.image.version": f"{name.rpartition(':')[2]}-stand-in",
@@ -152,28 +139,20 @@ class JobImages:
             "org.opensafely.base.vcs-ref": self._sources,
             "org.opensafely.action": name.rpartition("/")[2].partition(":")[0],
         }
-        lines = [f"FROM {base}", "WORKDIR /workspace"]
-        lines.append("ENV PATH=/usr/local/bin:/usr/bin:/bin PYTHONUNBUFFERED=1 LANG=C.UTF-8")
-        lines += [f'LABEL {key}="{value}"' for key, value in labels.items()]
-        return "\n".join(lines) + "\n" + STAND_INS[name].dockerfile
 
-    def _exists(self, name: str) -> bool:
+    def _find(self, name: str) -> Image | None:
         try:
-            self._client.images.get(name)
+            return self._client.images.get(name)
         except ImageNotFound:
-            return False
-        return True
+            return None
 
     def _is_here(self, name: str) -> bool:
         """Whether the engine has the image; a stand-in of other sources does not count."""
-        try:
-            image = self._client.images.get(name)
-        except ImageNotFound:
+        image = self._find(name)
+        if image is None:
             return False
         labels = image.labels or {}
-        if labels.get(STAND_IN_LABEL) != "true":
-            return True
-        return labels.get(SOURCES_LABEL) == self._sources
+        return labels.get(STAND_IN_LABEL) != "true" or labels.get(SOURCES_LABEL) == self._sources
 
     def _pull(self, name: str) -> bool:
         registry = _registry_of(name)
@@ -192,7 +171,7 @@ class JobImages:
                     return False
         except (DockerException, RequestException):
             return False
-        return self._exists(name)
+        return self._find(name) is not None
 
     def _ask(self, registry: str, name: str) -> bool:
         # A name that does not resolve is known at once here; the engine would try for long.
@@ -240,18 +219,6 @@ def _registry_of(name: str) -> str:
     first, slash, _ = name.partition("/")
     is_host = slash and ("." in first or ":" in first or first == "localhost")
     return first.partition(":")[0] if is_host else "registry-1.docker.io"
-
-
-def _context(dockerfile: str, files: Sequence[str]) -> IO[bytes]:
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as tar:
-        content = {name: (_HERE / name).read_bytes() for name in files}
-        for name, data in {"Dockerfile": dockerfile.encode(), **content}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mode = len(data), 0o644
-            tar.addfile(entry, io.BytesIO(data))
-    context.seek(0)
-    return context
 
 
 def main(

@@ -16,7 +16,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 DEFAULT_POPULATION = 4000
 SEED = 20260401
@@ -35,32 +34,21 @@ REGIONS = (
 Patient = dict[str, object]
 
 
-def fail(message: str) -> NoReturn:
-    """End with the exit code that ehrQL uses for bad arguments."""
-    sys.stderr.write(f"{message}\n")
-    sys.exit(2)
+def columns_of(definition: str) -> tuple[list[str], int]:
+    """The columns that a dataset definition sets, in order, and the population it asks for.
 
-
-def columns_of(definition: str, name: str = "dataset definition") -> tuple[list[str], int]:
-    """The columns that a dataset definition sets, in order, and the population it asks for."""
-    try:
-        tree = ast.parse(definition)
-    except SyntaxError as error:
-        fail(f"The {name} is not valid Python: {error}")
+    Raises:
+        SyntaxError: it is not Python.
+    """
     columns: list[str] = []
     population = DEFAULT_POPULATION
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if (
-                    isinstance(target, ast.Attribute)
-                    and isinstance(target.value, ast.Name)
-                    and target.value.id == "dataset"
-                    and target.attr not in columns
-                ):
-                    columns.append(target.attr)
-        if isinstance(node, ast.keyword) and node.arg == "population_size":
-            population = int(ast.literal_eval(node.value))
+    for node in ast.walk(ast.parse(definition)):
+        match node:
+            case ast.Assign(targets=[ast.Attribute(value=ast.Name(id="dataset"), attr=column)]):
+                if column not in columns:
+                    columns.append(column)
+            case ast.keyword(arg="population_size", value=value):
+                population = int(ast.literal_eval(value))
     return columns, population
 
 
@@ -127,7 +115,7 @@ def make_dataset(columns: list[str], population: int) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Carry out ``generate-dataset``."""
+    """Carry out ``generate-dataset``; end with 2, as ehrQL does, for bad arguments."""
     parser = argparse.ArgumentParser(prog="ehrql")
     parser.add_argument("command")
     parser.add_argument("definition", type=Path, nargs="?")
@@ -135,20 +123,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--dummy-data-file", type=Path)
     options, _ = parser.parse_known_args(arguments)
     if options.command != "generate-dataset":
-        fail(f"This stand-in for ehrQL knows generate-dataset only, not {options.command}.")
+        parser.error(f"This stand-in for ehrQL knows generate-dataset only, not {options.command}.")
     if options.definition is None or options.output is None:
-        fail("generate-dataset needs a dataset definition and --output FILE.")
+        parser.error("generate-dataset needs a dataset definition and --output FILE.")
     if not options.definition.is_file():
-        fail(f"There is no dataset definition {options.definition}.")
+        parser.error(f"There is no dataset definition {options.definition}.")
     name = options.output.name
     if not name.endswith((".csv", ".csv.gz")):
-        fail(f"This stand-in for ehrQL writes .csv and .csv.gz files, not {name}.")
+        parser.error(f"This stand-in for ehrQL writes .csv and .csv.gz files, not {name}.")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     sys.stdout.write("This is a stand-in for ehrQL: the patients are invented.\n")
     if options.dummy_data_file:
         shutil.copyfile(options.dummy_data_file, options.output)
         return
-    columns, population = columns_of(options.definition.read_text(), str(options.definition))
+    try:
+        columns, population = columns_of(options.definition.read_text())
+    except SyntaxError as error:
+        parser.error(f"{options.definition} is not valid Python: {error}")
     data = make_dataset(columns, population).encode()
     options.output.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     sys.stdout.write(f"Wrote {population} patients with {len(columns)} columns.\n")

@@ -4,7 +4,6 @@ Making them needs no network and no privileges. The one for jobs holds the Pytho
 module, its standard library, and a few commands.
 """
 
-import io
 import re
 import shutil
 import subprocess
@@ -12,39 +11,20 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 from infra.temporal.cli import resolve_cli
 from rap.errors import ConfigurationError
 
-COMMANDS = (
-    "sh",
-    "cat",
-    "cp",
-    "echo",
-    "false",
-    "head",
-    "ls",
-    "mkdir",
-    "rm",
-    "sleep",
-    "touch",
-    "true",
-)
-_SKIPPED_FOLDERS = {
-    "ensurepip",
-    "idlelib",
-    "lib2to3",
-    "pydoc_data",
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "tkinter",
-    "turtledemo",
-}
-_SKIPPED_FILES = re.compile(r"^(_tkinter|_test|_xxtest|xxlimited|_ctypes_test)|\.opt-\d\.pyc$|\.a$")
+COMMANDS = "sh cat cp echo false head ls mkdir rm sleep touch true"
+_NOT_FOR_JOBS = """
+ensurepip idlelib lib2to3 pydoc_data site-packages dist-packages test tests tkinter turtledemo
+config-* _tkinter* _test* _xxtest* xxlimited* _ctypes_test* *.a *.opt-?.pyc
+"""
+_MODES = {"tmp": 0o1777, "workspace": 0o777}
+"""Of folders that anybody may write to."""
 
 ENTRYPOINT = """#!/bin/sh
 # The first word may be left out: `python:v2 analysis/a.py` is `python:v2 python analysis/a.py`.
@@ -55,157 +35,99 @@ exec "$@"
 """
 
 
-class RootFileSystem:
-    """A tar archive of files with the owner root, open to all readers."""
+def write_archive(fill: Callable[[Path], None], target: IO[bytes]) -> None:
+    """Write what ``fill`` puts into a folder as a tar archive: owned by root, open to all readers.
 
-    def __init__(self, target: IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=target, mode="w")  # noqa: SIM115  closed by close()
-        self._names: set[str] = set()
-
-    def close(self) -> None:
-        """Finish the archive."""
-        self._tar.close()
-
-    def folder(self, path: str, mode: int = 0o755) -> None:
-        """An empty folder, and those above it."""
-        parent = str(Path(path).parent)
-        if parent not in ("/", "."):
-            self.folder(parent)
-        if self._is_new(path):
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.type, entry.mode = tarfile.DIRTYPE, mode
-            self._tar.addfile(entry)
-
-    def text(self, path: str, content: str, mode: int = 0o644) -> None:
-        """A file with this content."""
-        self.folder(str(Path(path).parent))
-        if self._is_new(path):
-            data = content.encode()
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.size, entry.mode = len(data), mode
-            self._tar.addfile(entry, io.BytesIO(data))
-
-    def file(self, source: Path, path: str | None = None) -> None:
-        """A copy of a file of this machine, by default at the same place."""
-        path = path or str(source)
-        self.folder(str(Path(path).parent))
-        if self._is_new(path):
-            entry = self._tar.gettarinfo(str(source.resolve()), path.lstrip("/"))
-            entry.uid = entry.gid = 0
-            entry.uname = entry.gname = "root"
-            entry.mode = 0o755 if entry.mode & 0o100 else 0o644
-            # Hard links within the archive would depend on the order of copying.
-            entry.type = tarfile.REGTYPE
-            entry.size = source.resolve().stat().st_size
-            with source.resolve().open("rb") as content:
-                self._tar.addfile(entry, content)
-
-    def link(self, path: str, target: str) -> None:
-        """A symbolic link."""
-        self.folder(str(Path(path).parent))
-        if self._is_new(path):
-            entry = tarfile.TarInfo(path.lstrip("/"))
-            entry.type, entry.linkname = tarfile.SYMTYPE, target
-            self._tar.addfile(entry)
-
-    def program(self, source: Path, path: str | None = None) -> None:
-        """A program or library, with the libraries it loads."""
-        self.file(source, path)
-        for library in libraries_of(source):
-            self.file(library)
-
-    def _is_new(self, path: str) -> bool:
-        if path in self._names:
-            return False
-        self._names.add(path)
-        return True
+    Raises:
+        ConfigurationError: this machine lacks a program that belongs there.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for name in (*_MODES, "dev", "proc", "sys", "etc", "bin", "usr/bin", "usr/local/bin"):
+            (root / name).mkdir(parents=True)
+        (root / "etc/passwd").write_text("root:x:0:0:root:/tmp:/bin/sh\n")
+        (root / "etc/group").write_text("root:x:0:\n")
+        fill(root)
+        with tarfile.open(fileobj=target, mode="w") as tar:
+            for path in sorted(root.iterdir()):
+                tar.add(path, path.name, filter=_owned_by_root)
 
 
-def libraries_of(program: Path) -> list[Path]:
-    """The shared libraries that the loader would use for a program; none for a static one."""
+def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = 0
+    entry.uname = entry.gname = "root"
+    entry.mode = _MODES.get(entry.name, 0o755 if entry.mode & 0o100 else 0o644)
+    return entry
+
+
+def python(root: Path) -> None:
+    """The Python of this machine, and a few commands."""
+    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
+    _copy_program(root, interpreter)
+    for name in ("python", "python3"):
+        (root / "usr/local/bin" / name).symlink_to(interpreter)
+    places = sysconfig.get_paths(vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
+    unused = shutil.ignore_patterns(*_NOT_FOR_JOBS.split())
+    for folder in {places["stdlib"], places["platstdlib"]}:
+        library = _inside(root, Path(folder))
+        shutil.copytree(folder, library, ignore=unused, dirs_exist_ok=True)
+        for extension in library.rglob("*.so*"):
+            _copy_libraries(root, Path("/") / extension.relative_to(root))
+    for name in COMMANDS.split():
+        found = shutil.which(name)
+        if found:
+            _copy_program(root, Path(found), Path("/bin", name))
+    entrypoint = root / "usr/local/bin/entrypoint"
+    entrypoint.write_text(ENTRYPOINT)
+    entrypoint.chmod(0o755)
+
+
+def busybox(root: Path) -> None:
+    """BusyBox under the names of all its commands; got with apt where it is missing."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = _find_busybox(Path(folder))
+        _copy_program(root, program, Path("/bin/busybox"))
+        applets = subprocess.run(  # noqa: S603
+            [str(program), "--list"], capture_output=True, text=True, check=True
+        )
+    for name in {*applets.stdout.split()} - {"busybox"}:
+        (root / "bin" / name).symlink_to("/bin/busybox")
+
+
+def temporal(root: Path) -> None:
+    """Temporal's command line."""
+    _copy_program(root, resolve_cli(), Path("/usr/local/bin/temporal"))
+
+
+def _inside(root: Path, path: Path) -> Path:
+    return root / path.relative_to("/")
+
+
+def _copy_program(root: Path, source: Path, path: Path | None = None) -> None:
+    _copy(root, source, path or source)
+    _copy_libraries(root, source)
+
+
+def _copy_libraries(root: Path, program: Path) -> None:
+    """Copy the shared libraries that the loader would use for a program; none for a static one."""
     done = subprocess.run(  # noqa: S603  our own programs
         ["ldd", str(program)],  # noqa: S607
         capture_output=True,
         text=True,
         check=False,
     )
-    paths = re.findall(r"(?:=>\s+)?(/\S+)\s+\(0x", done.stdout)
-    return [Path(path) for path in paths]
+    for library in re.findall(r"(?:=>\s+)?(/\S+)\s+\(0x", done.stdout):
+        _copy(root, Path(library), Path(library))
 
 
-def python_root(target: IO[bytes]) -> None:
-    """Write the archive of a root file system with this machine's Python to ``target``."""
-    root = RootFileSystem(target)
-    _base(root)
-    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    root.program(interpreter)
-    for name in ("python", "python3"):
-        root.link(f"/usr/local/bin/{name}", str(interpreter))
-    places = sysconfig.get_paths(vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
-    for folder in dict.fromkeys((places["stdlib"], places["platstdlib"])):
-        _library(root, Path(folder))
-    for name in COMMANDS:
-        found = shutil.which(name)
-        if found:
-            root.program(Path(found), f"/bin/{name}")
-    root.text("/usr/local/bin/entrypoint", ENTRYPOINT, 0o755)
-    root.close()
+def _copy(root: Path, source: Path, path: Path) -> None:
+    target = _inside(root, path)
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
 
 
-def busybox_root(target: IO[bytes]) -> None:
-    """Write the archive of a root file system with BusyBox to ``target``.
-
-    Raises:
-        ConfigurationError: there is no BusyBox on this machine, and apt cannot fetch one.
-    """
-    root = RootFileSystem(target)
-    _base(root)
-    with tempfile.TemporaryDirectory() as folder:
-        program = _busybox(Path(folder))
-        root.program(program, "/bin/busybox")
-        applets = subprocess.run(  # noqa: S603
-            [str(program), "--list"], capture_output=True, text=True, check=True
-        )
-    for name in applets.stdout.split():
-        if name != "busybox":
-            root.link(f"/bin/{name}", "/bin/busybox")
-    root.close()
-
-
-def temporal_root(target: IO[bytes]) -> None:
-    """Write the archive of a root file system with Temporal's command line to ``target``.
-
-    Raises:
-        ConfigurationError: the command line cannot be had.
-    """
-    root = RootFileSystem(target)
-    _base(root)
-    root.program(resolve_cli(), "/usr/local/bin/temporal")
-    root.close()
-
-
-def _base(root: RootFileSystem) -> None:
-    root.folder("/tmp", 0o1777)  # noqa: S108  inside the image
-    root.folder("/workspace", 0o777)
-    for folder in ("/dev", "/proc", "/sys", "/usr/bin", "/bin"):
-        root.folder(folder)
-    root.text("/etc/passwd", "root:x:0:0:root:/tmp:/bin/sh\n")
-    root.text("/etc/group", "root:x:0:\n")
-
-
-def _library(root: RootFileSystem, folder: Path) -> None:
-    for path in sorted(folder.iterdir()):
-        if path.is_dir():
-            if path.name not in _SKIPPED_FOLDERS and not path.name.startswith("config-"):
-                _library(root, path)
-        elif not _SKIPPED_FILES.search(path.name):
-            if ".so" in path.suffixes or path.suffix == ".so":
-                root.program(path)
-            else:
-                root.file(path)
-
-
-def _busybox(folder: Path) -> Path:
+def _find_busybox(folder: Path) -> Path:
     found = shutil.which("busybox")
     if found:
         return Path(found)

@@ -2,20 +2,24 @@
 
 ``python -m infra.temporal.cli`` prints where it is. Looked for, in this order: the path in
 ``TEMPORAL_CLI_PATH``, ``PATH``, Go's folder of programs, our cache; then it is downloaded the way
-the Temporal SDK does it, or built with ``go install``. The version is fixed, because later ones
-cannot be built by ``go install``.
+the Temporal SDK does it, or built with Go from the module in ``cli_module/``.
+
+Releases before 1.9 carry an SQLite driver with which a development server under load may lock
+itself up for good ("Failed to start transaction. Error: interrupted (9)"): it answers, but nothing
+can be written any more. Such a program is taken only if no other can be had. The module builds the
+newest release that other modules can build, with a driver that is sound.
 """
 
+import mmap
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from threading import Event, Thread
 
 import httpx
 import typer
@@ -23,7 +27,11 @@ import typer
 from rap.errors import ConfigurationError
 
 VERSION = "v1.5.1"
-GO_PACKAGE = f"github.com/temporalio/cli/cmd/temporal@{VERSION}"
+"""What is built; a later one cannot be, since it replaces a module by a folder of its own."""
+RELEASE = "v1.9.1"
+"""What is downloaded."""
+SOUND_DRIVER = (1, 44, 3)
+MODULE = Path(__file__).parent / "cli_module"
 DOWNLOAD_SITE = "https://temporal.download"
 DOWNLOAD_LIMIT = 180.0
 BUILD_LIMIT = 900.0
@@ -31,6 +39,8 @@ SYSTEM_GO = Path("/usr/local/go/bin/go")
 """Where Go's own installer puts it, often without a change of ``PATH``."""
 _ANSWER_LIMIT = 5.0
 _FIRST_NEWS, _MORE_NEWS = 2.0, 20.0
+_DRIVER = re.compile(rb"modernc\.org/sqlite\tv(\d+)\.(\d+)\.(\d+)")
+"""As Go writes into a program which modules are in it."""
 
 # Run in a process of its own: the SDK's download cannot be interrupted from Python.
 _SDK_DOWNLOAD = """
@@ -58,32 +68,34 @@ def say(text: str) -> None:
 
 
 def cache_dir(env: Mapping[str, str] = os.environ) -> Path:
-    """Where the command line is kept between runs, by its version."""
-    base = env.get("XDG_CACHE_HOME") or str(Path(env.get("HOME", "~")).expanduser() / ".cache")
-    return Path(base) / "opensafely-rap" / "temporal" / VERSION
+    """Where the command line is kept between runs, by its version and its driver's."""
+    base = Path(env.get("XDG_CACHE_HOME") or _home(env) / ".cache")
+    return base / "opensafely-rap" / "temporal" / f"{VERSION}-sqlite-{_dotted(SOUND_DRIVER)}"
 
 
-def resolve_cli(env: Mapping[str, str] = os.environ, *, tell: Say = say) -> Path:
-    """The Temporal command line of this machine, fetched if need be.
-
-    Args:
-        env: where the variables are read.
-        tell: is told about anything that takes longer than two seconds.
+def resolve_cli(env: Mapping[str, str] = os.environ, *, report: Say = say) -> Path:
+    """The Temporal command line of this machine, fetched if need be, which is reported.
 
     Raises:
         ConfigurationError: there is none and none can be had; the text says what to do.
     """
     found = find_cli(env)
-    if found:
+    if found and is_sound(found):
         return found
     cached = cache_dir(env) / "temporal"
     cached.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
     for fetch in (_download, _build):
-        reason = fetch(cached, env, tell)
+        reason = fetch(cached, env, report)
         if _runs(cached):
             return cached
         reasons.append(reason)
+    if found:
+        report(
+            f"{found} has an SQLite driver before {_dotted(SOUND_DRIVER)}: under load its "
+            f"development server may stop to work. No other can be had ({'; '.join(reasons)})."
+        )
+        return found
     raise ConfigurationError(
         f"The Temporal command line was not found ({'; '.join(reasons)}). Install it "
         "(https://docs.temporal.io/cli), or install Go 1.24 or later and run this again, or set "
@@ -92,7 +104,7 @@ def resolve_cli(env: Mapping[str, str] = os.environ, *, tell: Say = say) -> Path
 
 
 def find_cli(env: Mapping[str, str] = os.environ) -> Path | None:
-    """The command line that is on this machine already.
+    """The command line that is on this machine already; one with a sound driver, if there is one.
 
     Raises:
         ConfigurationError: ``TEMPORAL_CLI_PATH`` names something that cannot be run.
@@ -107,12 +119,24 @@ def find_cli(env: Mapping[str, str] = os.environ) -> Path | None:
             )
         return path
     on_path = shutil.which("temporal", path=env.get("PATH", os.defpath))
-    if on_path:
-        return Path(on_path).absolute()
-    go_bin = env.get("GOBIN") or str(Path(env.get("GOPATH") or _home(env) / "go") / "bin")
-    return next(
-        (p for p in (Path(go_bin) / "temporal", cache_dir(env) / "temporal") if _runs(p)), None
-    )
+    go_bin = Path(env.get("GOBIN") or Path(env.get("GOPATH") or _home(env) / "go") / "bin")
+    places = (go_bin / "temporal", cache_dir(env) / "temporal")
+    found = [Path(on_path).absolute()] if on_path else []
+    found += [path for path in places if _runs(path)]
+    return next(filter(is_sound, found), found[0] if found else None)
+
+
+def is_sound(program: Path) -> bool:
+    """Whether a program's SQLite driver is new enough; one that does not tell is taken to be."""
+    if not program.stat().st_size:
+        return True
+    with program.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as bytes_:
+        driver = _DRIVER.search(bytes_)
+        return driver is None or tuple(int(part) for part in driver.groups()) >= SOUND_DRIVER
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _home(env: Mapping[str, str]) -> Path:
@@ -123,17 +147,17 @@ def _runs(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def _download(target: Path, env: Mapping[str, str], tell: Say) -> str:
+def _download(target: Path, env: Mapping[str, str], report: Say) -> str:
     """Fetch as the SDK does; answers why it could not be done."""
     try:
         # Offline, the SDK would wait for long before it gives up.
-        httpx.get(f"{DOWNLOAD_SITE}/cli/{VERSION}", timeout=_ANSWER_LIMIT)
+        httpx.get(f"{DOWNLOAD_SITE}/cli/{RELEASE}", timeout=_ANSWER_LIMIT)
     except httpx.HTTPError:
         return f"{DOWNLOAD_SITE} does not answer"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-        command = [sys.executable, "-c", _SDK_DOWNLOAD, folder, VERSION]
-        with _progress(f"downloading the Temporal command line {VERSION}", tell):
-            done = _run(command, env, DOWNLOAD_LIMIT)
+        command = [sys.executable, "-c", _SDK_DOWNLOAD, folder, RELEASE]
+        what = f"downloading the Temporal command line {RELEASE}"
+        done = _run(what, report, command, env, DOWNLOAD_LIMIT)
         if done is not None and done.returncode == 0:
             for file in Path(folder).iterdir():
                 file.chmod(0o755)
@@ -142,56 +166,51 @@ def _download(target: Path, env: Mapping[str, str], tell: Say) -> str:
     return f"{DOWNLOAD_SITE} did not deliver it"
 
 
-def _build(target: Path, env: Mapping[str, str], tell: Say) -> str:
+def _build(target: Path, env: Mapping[str, str], report: Say) -> str:
     """Build with Go; answers why it could not be done."""
-    go = shutil.which("go", path=env.get("PATH", os.defpath))
-    if go is None and _runs(SYSTEM_GO):
-        go = str(SYSTEM_GO)
-    if go is None:
+    go = shutil.which("go", path=env.get("PATH", os.defpath)) or str(SYSTEM_GO)
+    if not _runs(Path(go)):
         return "Go is not installed"
     with tempfile.TemporaryDirectory(dir=target.parent) as folder:
         # Without cgo the program is static: it also runs in an empty container.
-        settings = {**env, "GOBIN": folder, "CGO_ENABLED": "0"}
+        settings = {**env, "CGO_ENABLED": "0"}
+        version = f"-X github.com/temporalio/cli/temporalcli.Version={VERSION.removeprefix('v')}"
+        command = [go, "build", "-C", str(MODULE), "-ldflags", version, "-o", f"{folder}/temporal"]
         what = f"building the Temporal command line {VERSION} with Go, once; this takes minutes"
-        with _progress(what, tell):
-            done = _run([go, "install", GO_PACKAGE], settings, BUILD_LIMIT)
+        done = _run(what, report, command, settings, BUILD_LIMIT)
         if done is None:
-            return f"`go install {GO_PACKAGE}` took longer than {BUILD_LIMIT:.0f} s"
+            return f"`go build` took longer than {BUILD_LIMIT:.0f} s"
         if done.returncode != 0:
             last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-            return f"`go install {GO_PACKAGE}` failed: {last[0]}"
+            return f"`go build` failed: {last[0]}"
         (Path(folder) / "temporal").replace(target)
     return ""
 
 
 def _run(
-    command: list[str], env: Mapping[str, str], limit: float
+    what: str, report: Say, command: list[str], env: Mapping[str, str], limit: float
 ) -> subprocess.CompletedProcess[str] | None:
-    try:
-        return subprocess.run(  # noqa: S603  our own command
-            command, env=dict(env), timeout=limit, capture_output=True, text=True, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return None
+    """Run a command of ours; ``None`` if it takes longer than ``limit`` seconds.
 
-
-@contextmanager
-def _progress(what: str, tell: Say) -> Iterator[None]:
-    """Tell when something lasts longer than two seconds, then from time to time."""
-    start = time.monotonic()
-    done = Event()
-
-    def report() -> None:
-        pause = _FIRST_NEWS
-        while not done.wait(pause):
-            tell(f"… {what} ({time.monotonic() - start:.0f} s)")
-            pause = _MORE_NEWS
-
-    Thread(target=report, daemon=True).start()
-    try:
-        yield
-    finally:
-        done.set()
+    What lasts longer than two seconds is reported, then again from time to time.
+    """
+    start, pause = time.monotonic(), _FIRST_NEWS
+    process = subprocess.Popen(  # noqa: S603  our own command
+        command, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            while (seconds := time.monotonic() - start) < limit:
+                try:
+                    texts = process.communicate(timeout=min(pause, limit - seconds))
+                except subprocess.TimeoutExpired:
+                    report(f"… {what} ({time.monotonic() - start:.0f} s)")
+                    pause = _MORE_NEWS
+                else:
+                    return subprocess.CompletedProcess(command, process.returncode, *texts)
+            return None
+        finally:
+            process.kill()
 
 
 def main() -> int:

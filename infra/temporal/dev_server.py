@@ -1,4 +1,5 @@
-"""Temporal's development server, with the settings that make it quick (architecture.md 5).
+"""Temporal's development server, with the settings that make it quick
+(docs/explanation/temporal.md).
 
 Used by the demo, the tests and ``rap dev``. In the foreground, until Ctrl-C or SIGTERM::
 
@@ -11,21 +12,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 import typer
 
+from infra.processes import Service, Stack
 from infra.temporal.cli import resolve_cli, say
+from rap.addresses import HOST, TEMPORAL_PORT, TEMPORAL_UI_PORT
 from rap.errors import RapError, Unavailable
-from rap.temporal import SEARCH_ATTRIBUTES
+from rap.temporal.search_attributes import SEARCH_ATTRIBUTES
 
-HOST = "127.0.0.1"
 START_LIMIT = 30.0
-STOP_LIMIT = 10.0
 RETENTION_HOURS = 720
 
 DYNAMIC_CONFIG: dict[str, str] = {
@@ -40,6 +41,8 @@ DYNAMIC_CONFIG: dict[str, str] = {
     "matching.enableFairness": "true",
     # Creates of one workspace queue up in its workflow; beyond this many they are turned away.
     "history.maxInFlightUpdates": "1000",
+    # Signals that come while a workflow task runs are kept; above this many the task is cut short.
+    "history.maximumBufferedEventsBatch": "2000",
     # The development server reads the attributes anew for each list: five times slower.
     "system.forceSearchAttributesCacheRefreshOnRead": "false",
 }
@@ -55,7 +58,7 @@ def free_port() -> int:
 
 
 @dataclass
-class DevServer:
+class DevServer(Service):
     """A development server as a child process.
 
     Start and stop it by hand (a stopped or killed one starts again on the same port and file), or
@@ -67,11 +70,14 @@ class DevServer:
     port: int = field(default_factory=free_port)
     ui_port: int | None = None
     """Port of the Web UI; ``None``: no Web UI."""
-    log_path: Path | None = None
-    """File for the server's output; ``None``: this process's standard error."""
     log_level: str = "error"
     name: str = "temporal"
-    process: "subprocess.Popen[bytes] | None" = None
+    argv: Sequence[str] = ()
+    """Set by the start, which looks for the program."""
+    env: Mapping[str, str | None] = field(default_factory=lambda: without_temporal_settings())
+    stop_limit_s: float = 10.0
+    write_limit_s: float = 20.0
+    """How long a write may take on a busy machine."""
 
     @property
     def address(self) -> str:
@@ -93,18 +99,10 @@ class DevServer:
         cli = resolve_cli()
         if self.db:
             self.db.parent.mkdir(parents=True, exist_ok=True)
-        with _output(self.log_path) as output:
-            # A session of its own: Ctrl-C in the terminal must not reach it before its clients.
-            self.process = subprocess.Popen(  # noqa: S603  our own command
-                self.command(cli),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                env=_clean_environment(),
-                start_new_session=True,
-            )
+        self.argv = self.command(cli)
+        super().start()
         try:
-            self._wait_until_it_answers(cli, self.process)
+            self._wait_until_it_answers(cli)
         except BaseException:
             self.stop()
             raise
@@ -113,38 +111,15 @@ class DevServer:
         """The command line that starts the server."""
         command = [str(cli), "server", "start-dev", "--ip", HOST, "--port", str(self.port)]
         command += ["--log-level", self.log_level]
-        if self.ui_port is None:
-            command += ["--headless"]
-        else:
-            command += ["--ui-port", str(self.ui_port)]
+        command += ["--headless"] if self.ui_port is None else ["--ui-port", str(self.ui_port)]
+        named = {"dynamic-config-value": DYNAMIC_CONFIG, "search-attribute": SEARCH_ATTRIBUTES}
         if self.db:
             command += ["--db-filename", str(self.db)]
-            for name, value in SQLITE_PRAGMAS.items():
-                command += ["--sqlite-pragma", f"{name}={value}"]
-        for name, value in DYNAMIC_CONFIG.items():
-            command += ["--dynamic-config-value", f"{name}={value}"]
-        for name, kind in SEARCH_ATTRIBUTES.items():
-            command += ["--search-attribute", f"{name}={kind}"]
+            named["sqlite-pragma"] = SQLITE_PRAGMAS
+        for option, values in named.items():
+            for name, value in values.items():
+                command += [f"--{option}", f"{name}={value}"]
         return command
-
-    def stop(self) -> None:
-        """End the server; by force if it takes longer than 10 s."""
-        process = self.process
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_LIMIT)
-        except subprocess.TimeoutExpired:
-            self.kill()
-        self.process = None
-
-    def kill(self) -> None:
-        """End the server as a crash would (SIGKILL)."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
 
     @contextmanager
     def running(self) -> Iterator["DevServer"]:
@@ -155,24 +130,40 @@ class DevServer:
         finally:
             self.stop()
 
-    def _wait_until_it_answers(self, cli: Path, process: "subprocess.Popen[bytes]") -> None:
-        # Setting how long closed workflows are kept is needed anyway, and proves that it answers.
-        probe = [str(cli), "operator", "namespace", "update", "--namespace", "default"]
+    def works(self) -> bool:
+        """Whether it can write: an SQLite driver that locked itself up still answers."""
+        return self._writes(self.argv[0])
+
+    def _writes(self, cli: str) -> bool:
+        # Setting how long closed workflows are kept is needed anyway.
+        probe = [cli, "operator", "namespace", "update", "--namespace", "default"]
         probe += ["--retention", f"{RETENTION_HOURS}h", "--address", self.address]
         probe += ["--log-level", "never"]
+        try:
+            done = subprocess.run(  # noqa: S603  our own command
+                probe,
+                env=self.environment,
+                capture_output=True,
+                check=False,
+                timeout=self.write_limit_s,
+            )
+        except subprocess.TimeoutExpired:
+            return False
+        return done.returncode == 0
+
+    def _wait_until_it_answers(self, cli: Path) -> None:
         deadline = time.monotonic() + START_LIMIT
         while time.monotonic() < deadline:
-            if process.poll() is not None:
+            code = self.process.poll() if self.process else None
+            if code is not None:
                 raise Unavailable(
-                    f"The Temporal server ended at once (exit {process.returncode}). Its port "
+                    f"The Temporal server ended at once (exit {code}). Its port "
                     f"{self.port} may be taken, or its file {self.db} used by another server."
                 )
             if _listens(self.port):
-                done = subprocess.run(  # noqa: S603  our own command
-                    probe, env=_clean_environment(), capture_output=True, check=False
-                )
+                writes = self._writes(str(cli))
                 # Another server on the port would answer as well, while ours gives up.
-                if done.returncode == 0 and process.poll() is None:
+                if writes and self.process and self.process.poll() is None:
                     return
             time.sleep(0.02)
         raise Unavailable(
@@ -186,42 +177,32 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((HOST, port)) == 0
 
 
-def _clean_environment() -> dict[str, str]:
-    """The environment without the settings that are meant for clients."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TEMPORAL_")}
-
-
-@contextmanager
-def _output(log: Path | None) -> Iterator[IO[bytes] | None]:
-    if log is None:
-        yield None
-        return
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as file:
-        yield file
+def without_temporal_settings() -> dict[str, None]:
+    """Takes from an environment the settings of clients, which are about other servers."""
+    return dict.fromkeys(name for name in os.environ if name.startswith("TEMPORAL_"))
 
 
 def main(
     db: Annotated[Path | None, typer.Option(help="SQLite file; without it: in memory.")] = None,
-    port: Annotated[int, typer.Option(help="Port of the server.")] = 7233,
-    ui_port: Annotated[int, typer.Option(help="Port of the Web UI; 0: no Web UI.")] = 8233,
+    port: Annotated[int, typer.Option(help="Port of the server.")] = TEMPORAL_PORT,
+    ui_port: Annotated[
+        int, typer.Option(help="Port of the Web UI; 0: no Web UI.")
+    ] = TEMPORAL_UI_PORT,
     log_level: Annotated[str, typer.Option(help="debug, info, warn, error or never.")] = "error",
 ) -> None:
     """Run a Temporal development server until Ctrl-C or SIGTERM."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     server = DevServer(db=db, port=port, ui_port=ui_port or None, log_level=log_level)
     try:
-        with server.running():
+        with Stack([server]) as stack:
             ui = f", Web UI {server.ui_url}" if server.ui_url else ""
             say(f"Temporal answers at {server.address}{ui}")
-            code = server.process.wait() if server.process else 0
+            stack.keep_running(say)
     except KeyboardInterrupt:
         return
     except RapError as error:
         say(str(error))
         sys.exit(1)
-    say(f"The Temporal server ended (exit {code}).")
-    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,28 +1,33 @@
-"""What the product asks of git: which commit, is it on that branch, its files (controller.md 13).
+"""What the product asks of git: which commit, is it on that branch, its files
+(docs/spec/controller.md 13).
 
 A commit counts as fetched only when its marker tag ``fetched/<sha>`` exists, which is written after
 a complete fetch. So a fetch that was interrupted is repeated, a fetched commit costs no network
 call, and reading it costs one git process.
 """
 
-import asyncio
 import re
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
+from tenacity import retry, retry_if_exception_type, stop, wait
 
 from rap.errors import (
     FileNotInRepository,
     GitError,
-    GitNetworkError,
-    RepositoryUnreachable,
+    NotFetched,
+    RemoteAway,
+    RepositoryRefused,
+    Unavailable,
     UnknownRef,
 )
-from rap.git.process import TimeLimits, redact
-from rap.git.remote import Remote, git_user, remote_of
+from rap.git.answers import Answer
+from rap.git.process import Finished, TimeLimits, redact
+from rap.git.remote import git_user, remote_of
 from rap.git.store import Store
 from rap.settings import CommonSettings
 
@@ -32,8 +37,6 @@ FETCH_WAITS = (4.0, 8.0, 16.0, 32.0)
 _SHA = re.compile(r"[0-9a-f]{40}")
 _SHALLOW_HISTORY = 10
 _WHOLE_HISTORY = 2**31 - 1
-# Git has no exit code of its own for these; the texts are those of its TLS libraries.
-_PASSING = (b"GnuTLS recv error", b"SSL_read: Connection was reset")
 
 
 class GitCache:
@@ -52,41 +55,56 @@ class GitCache:
         user: str,
         fetch_waits: Sequence[float] = FETCH_WAITS,
         limits: TimeLimits | None = None,
+        fetches: bool = True,
     ) -> None:
-        """Nothing is created before the first use.
+        """Nothing is created before the first use; processes of one host may share ``root``.
 
-        Args:
-            root: folder of the repositories; may be shared by processes of one host.
-            proxy_domain: contacted instead of ``github.com``.
-            token: for the proxy; empty: none.
-            user: the name that goes with the token.
-            fetch_waits: seconds before the second, third … attempt to fetch.
-            limits: time limits, if not the usual ones.
+        ``proxy_domain`` is contacted instead of ``github.com``, as ``user`` with ``token`` if there
+        is one. The ``fetch_waits`` are before the second, third … attempt to fetch. One that does
+        not fetch raises ``NotFetched`` where it would have to.
         """
+        self._fetches = fetches
         self._limits = limits or TimeLimits()
         self._store = Store(root, self._limits)
-        self._proxy_domain = proxy_domain
-        self._token = token
-        self._user = user
+        self._remote = partial(remote_of, proxy_domain=proxy_domain, token=token, user=user)
         self._fetch_waits = tuple(fetch_waits)
         self._log = structlog.get_logger()
+
+    def has(self, repo_url: str, commit: str) -> bool:
+        """Whether a commit was fetched already."""
+        return self._store.has(self._store.path(repo_url), commit)
 
     # --- what the remote says ---
 
     async def resolve(self, repo_url: str, ref: str) -> str:
-        """The commit that a ref, branch or tag of the remote stands for (controller.md 13.3).
+        """The commit that a ref, branch or tag of the remote stands for
+        (docs/spec/controller.md 13.3).
 
         A full ref wins over a branch, a branch over a tag. Always asks the remote.
 
         Raises:
             UnknownRef: ``Could not find ref '<ref>' in <repo_url>``.
-            RepositoryUnreachable: ``Could not read from <repo_url>``.
+            RepositoryRefused: ``Could not read from <repo_url>``.
+            RemoteAway: it gives no answer.
         """
         peeled = f"{ref}^{{}}"
-        lines = await self._ask(self._remote(repo_url), ref, peeled)
-        if lines is None:
-            self._log.warning("Error reading from remote repository", repo=repo_url)
-            raise RepositoryUnreachable(f"Could not read from {repo_url}")
+        remote = self._remote(repo_url)
+        try:
+            finished = await self._store.git(
+                *("ls-remote", "--quiet", "--", remote.url, ref, peeled),
+                remote=remote,
+                limit=self._limits.resolve,
+            )
+        except TimeoutError:
+            self._log.warning("Git reached its time limit", repo=repo_url)
+            raise _away(repo_url) from None
+        if not finished.ok:
+            said = redact(finished.stderr, remote.credentials)
+            self._log.warning("Error reading from remote repository", repo=repo_url, stderr=said)
+            if finished.answer is Answer.NONE:
+                raise _away(repo_url)
+            raise RepositoryRefused(f"Could not read from {repo_url}")
+        lines = finished.stdout.decode("utf-8", "replace").splitlines()
         # The remote also names refs that merely end like this one, so the full names decide.
         refs = {name: sha for sha, _, name in (line.partition("\t") for line in lines)}
         for name in (peeled, ref, f"refs/heads/{ref}", f"refs/tags/{peeled}", f"refs/tags/{ref}"):
@@ -94,27 +112,15 @@ class GitCache:
                 return refs[name]
         raise UnknownRef(f"Could not find ref '{ref}' in {repo_url}")
 
-    async def _ask(self, remote: Remote, *patterns: str) -> list[str] | None:
-        """The lines of ``ls-remote``; ``None`` if the remote does not give any answer."""
-        try:
-            finished = await self._store.git(
-                *("ls-remote", "--quiet", "--", remote.url, *patterns),
-                remote=remote,
-                limit=self._limits.resolve,
-            )
-        except TimeoutError:
-            return None
-        return finished.stdout.decode("utf-8", "replace").splitlines() if finished.ok else None
-
     # --- fetching ---
 
     async def fetch(self, repo_url: str, commit: str) -> None:
-        """Have a commit and its files on disk (controller.md 13.1, 13.2).
+        """Have a commit and its files on disk (docs/spec/controller.md 13.1, 13.2).
 
         Raises:
-            GitNetworkError: failures that usually pass went on for five attempts, or time was up.
-            RepositoryUnreachable: ``Error fetching commit …``; the remote cannot be read at all.
+            RepositoryRefused: ``Error fetching commit …``; there is no such repository for us.
             GitError: ``Error fetching commit …``; the remote does not have the commit.
+            RemoteAway: it gave no answer, in five attempts or until time was up.
         """
         repo = self._store.path(repo_url)
         if self._store.has(repo, commit):
@@ -129,64 +135,68 @@ class GitCache:
         self, repo: Path, repo_url: str, commit: str, *, depth: int, lock: int
     ) -> None:
         """Fetch and mark a commit, however often that takes. The lock is held."""
-        passing = GitNetworkError(
-            f"Network error when fetching commit {commit} from {repo_url}\n"
-            "(This may work if you try again later)"
-        )
+        if not self._fetches:
+            raise NotFetched(f"{commit} of {repo_url} was not fetched.")
         remote = self._remote(repo_url)
         deadline = time.monotonic() + self._limits.fetch
-        waits = iter(self._fetch_waits)
-        attempt, was_mended = 0, False
-        while True:
-            attempt += 1
-            await self._store.make_ready(repo, lock)
-            try:
-                finished = await self._store.git(
-                    *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"),
-                    *("--no-recurse-submodules", "--depth", str(depth), "--", remote.url, commit),
-                    repo=repo,
-                    remote=remote,
-                    limit=max(deadline - time.monotonic(), 0.001),
-                    lock=lock,
-                )
-            except TimeoutError:
-                self._log.warning("Git reached its time limit", repo=repo_url, commit=commit)
-                raise passing from None
-            if finished.ok and await self._store.mark(repo, commit, lock):
-                return
-            self._log.warning(
-                f"Error fetching commit (attempt {attempt}/{len(self._fetch_waits) + 1})",
-                repo=repo_url,
-                commit=commit,
-                stderr=redact(finished.stderr, remote.credentials),
-            )
-            if any(text in finished.stderr for text in _PASSING):
-                wait = next(waits, None)
-                if wait is None or time.monotonic() + wait >= deadline:
-                    raise passing
-                await asyncio.sleep(wait)
-            elif was_mended or not await self._store.mended(repo, lock):
-                raise await self._fetch_error(repo_url, commit, remote)
-            else:
-                was_mended = True
 
-    async def _fetch_error(self, repo_url: str, commit: str, remote: Remote) -> GitError:
-        """One text for the client; whether waiting may help is told by the class."""
-        text = f"Error fetching commit {commit} from {repo_url}"
-        answers = await self._ask(remote, "HEAD") is not None
-        return GitError(text) if answers else RepositoryUnreachable(text)
+        async def fetched() -> Finished:
+            await self._store.make_ready(repo, lock)
+            finished = await self._store.git(
+                *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"),
+                *("--no-recurse-submodules", "--depth", str(depth), "--", remote.url, commit),
+                repo=repo,
+                remote=remote,
+                limit=max(deadline - time.monotonic(), 0.001),
+                lock=lock,
+            )
+            if not finished.ok:
+                said = redact(finished.stderr, remote.credentials)
+                self._log.warning("Error fetching", repo=repo_url, commit=commit, stderr=said)
+            return finished
+
+        @retry(
+            retry=retry_if_exception_type(RemoteAway),
+            wait=wait.wait_chain(*map(wait.wait_fixed, self._fetch_waits)),
+            stop=stop.stop_after_attempt(len(self._fetch_waits) + 1)
+            | stop.stop_before_delay(self._limits.fetch),
+            reraise=True,
+        )
+        async def fetch() -> None:
+            for may_mend in (True, False):
+                finished = await fetched()
+                if finished.ok and await self._store.mark(repo, commit, lock):
+                    return
+                if not (may_mend and await self._store.mended(repo, lock)):
+                    break
+            text = f"Error fetching commit {commit} from {repo_url}"
+            match finished.answer:
+                case Answer.NONE:
+                    raise _away(repo_url)
+                case Answer.NO_REPOSITORY:
+                    raise RepositoryRefused(text)
+                case Answer.NO_COMMIT:
+                    raise GitError(text)
+
+        try:
+            await fetch()
+        except TimeoutError:
+            self._log.warning("Git reached its time limit", repo=repo_url, commit=commit)
+            raise _away(repo_url) from None
 
     # --- history ---
 
     async def commit_is_on_branch(self, repo_url: str, branch: str, commit: str) -> bool:
-        """Whether a commit is the head of a branch or one of its ancestors (controller.md 13.4).
+        """Whether a commit is the head of a branch or one of its ancestors
+        (docs/spec/controller.md 13.4).
 
         This is what keeps out commits of forks and pull requests, which GitHub serves as if they
         belonged to the repository.
 
         Raises:
             UnknownRef: there is no such branch.
-            GitError: the remote cannot be read, or its head cannot be fetched.
+            GitError: the remote has no such repository for us.
+            RemoteAway: it gives no answer.
         """
         head = await self.resolve(repo_url, f"refs/heads/{branch}")
         if head == commit:
@@ -217,14 +227,13 @@ class GitCache:
 
         Raises:
             FileNotInRepository: ``File '<path>' not found in repository``.
-            GitError: the commit cannot be fetched, or
-                ``Error reading from <repo_url> @ <commit>``.
+            GitError: the remote does not have the commit.
+            Unavailable: the commit has to be fetched, and the remote gives no answer; or
+                ``Error reading from <repo_url> @ <commit>``, for reasons of our own.
         """
         if "\n" in path or not {".", ".."}.isdisjoint(path.split("/")):
             raise FileNotInRepository(f"File '{path}' not found in repository")
-        repo = self._store.path(repo_url)
-        for last in (False, True):
-            await self.fetch(repo_url, commit)
+        async for repo in self._with(repo_url, commit):
             answer = await self._store.git(
                 "cat-file", "--batch", repo=repo, stdin=f"{commit}:{path}\n".encode()
             )
@@ -234,27 +243,27 @@ class GitCache:
             folders = await self._store.git("ls-tree", "-r", "--name-only", commit, repo=repo)
             if answer.ok and folders.ok:
                 raise FileNotInRepository(f"File '{path}' not found in repository")
-            if last or not await self._mended(repo):
-                break
         self._log.error("Error reading a file", repo=repo_url, stderr=redact(answer.stderr, None))
-        raise GitError(f"Error reading from {repo_url} @ {commit}")
+        raise Unavailable(
+            f"Error reading from {repo_url} @ {commit}. Look at the disk of the git cache of this "
+            "host; the log has what git said."
+        )
 
     async def checkout(self, repo_url: str, commit: str, target: Path) -> None:
-        """Write the files of a commit into an empty folder (agent.md 7.4).
+        """Write the files of a commit into an empty folder (docs/spec/agent.md 7.4).
 
         Links stay links; there is no ``.git``; submodules stay empty folders. The target exists
         and is empty; after a failure it may hold some of the files.
 
         Raises:
-            GitError: the commit cannot be fetched, or
+            RemoteAway: the commit has to be fetched, and the remote gives no answer.
+            GitError: the remote does not have the commit, or
                 ``Could not checkout commit <commit> from <repo_url>``.
         """
         failure = f"Could not checkout commit {commit} from {repo_url}"
         if not _SHA.fullmatch(commit):
             raise GitError(failure)
-        repo = self._store.path(repo_url)
-        for last in (False, True):
-            await self.fetch(repo_url, commit)
+        async for repo in self._with(repo_url, commit):
             # An index of its own: several checkouts of one repository run side by side.
             with tempfile.TemporaryDirectory(dir=self._store.root, prefix=".index-") as folder:
                 finished = await self._store.git(
@@ -265,23 +274,27 @@ class GitCache:
                 )
             if finished.ok:
                 return
-            if last or not await self._mended(repo):
-                break
         self._log.error(failure, stderr=redact(finished.stderr, None))
         raise GitError(failure)
 
-    async def _mended(self, repo: Path) -> bool:
+    async def _with(self, repo_url: str, commit: str) -> AsyncIterator[Path]:
+        """The repository with a commit; once more, renewed, if it turns out to be damaged."""
+        repo = self._store.path(repo_url)
+        await self.fetch(repo_url, commit)
+        yield repo
         async with self._store.exclusive(repo) as lock:
-            return await self._store.mended(repo, lock)
-
-    def _remote(self, repo_url: str) -> Remote:
-        return remote_of(
-            repo_url, proxy_domain=self._proxy_domain, token=self._token, user=self._user
-        )
+            damaged = await self._store.mended(repo, lock)
+        if damaged:
+            await self.fetch(repo_url, commit)
+            yield repo
 
 
 def git_cache(
-    settings: CommonSettings, *, backend: str = "", limits: TimeLimits | None = None
+    settings: CommonSettings,
+    *,
+    backend: str = "",
+    limits: TimeLimits | None = None,
+    fetches: bool = True,
 ) -> GitCache:
     """The git access of a process with these settings; an agent names its backend."""
     return GitCache(
@@ -290,6 +303,14 @@ def git_cache(
         token=settings.private_repo_access_token,
         user=git_user(backend),
         limits=limits,
+        fetches=fetches,
+    )
+
+
+def _away(repo_url: str) -> RemoteAway:
+    return RemoteAway(
+        f"No answer from the repository {repo_url}. If this goes on, look at the network of this "
+        "host, at GITHUB_PROXY_DOMAIN, and at the log, which has what git said."
     )
 
 

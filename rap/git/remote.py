@@ -1,4 +1,6 @@
-"""Where a repository really is, and with which credentials it may be read (controller.md 13.6)."""
+"""Where a repository really is, and with which credentials it may be read
+(docs/spec/controller.md 13.6).
+"""
 
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit

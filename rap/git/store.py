@@ -18,8 +18,10 @@ from pathlib import Path
 
 import structlog
 
-from rap.git.process import CONFIGURATION, Finished, TimeLimits, run_git
-from rap.git.remote import Remote
+from rap.git.process import Git, TimeLimits
+
+LOOK_EVERY_S = 0.05
+"""Whether another process still holds the lock of a repository: a look costs microseconds."""
 
 
 class Store:
@@ -28,6 +30,7 @@ class Store:
     def __init__(self, root: Path, limits: TimeLimits) -> None:
         self.root = root.absolute()
         self.limits = limits
+        self.git = Git(self.root, limits).run
         self._locks: defaultdict[Path, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def path(self, repo_url: str) -> Path:
@@ -37,39 +40,6 @@ class Store:
         name = re.sub(r"[^\w.-]", "_", url.rsplit("/", 1)[-1].removesuffix(".git"))[:80]
         digest = hashlib.sha256(url.encode()).hexdigest()[:12]
         return self.root / f"{name or 'repository'}-{digest}.git"
-
-    async def git(
-        self,
-        *args: str | Path,
-        repo: Path | None = None,
-        limit: float | None = None,
-        remote: Remote | None = None,
-        lock: int | None = None,
-        env: dict[str, str] | None = None,
-        stdin: bytes = b"",
-    ) -> Finished:
-        """Run git, in a repository if one is given; see :func:`rap.git.process.run_git`.
-
-        Without a limit of its own, it has that of local work, and reaching it is a failure like
-        others.
-        """
-        # Named outright: git must not go looking for another repository when this one is damaged.
-        place = () if repo is None else ("--git-dir", repo)
-        try:
-            return await run_git(
-                *place,
-                *args,
-                configuration=self._configuration(),
-                limit=self.limits.local if limit is None else limit,
-                credentials=remote.credentials if remote else None,
-                env=env,
-                stdin=stdin,
-                keep_open=() if lock is None else (lock,),
-            )
-        except TimeoutError:
-            if limit is not None:
-                raise
-            return Finished(code=-1, stdout=b"", stderr=b"git reached its time limit")
 
     # --- what has been fetched ---
 
@@ -105,16 +75,9 @@ class Store:
         """
         self.root.mkdir(parents=True, exist_ok=True)
         async with self._locks[repo]:
-            handle = repo.with_suffix(".lock").open("w")
-            held = asyncio.ensure_future(_flock(handle.fileno()))
-            try:
-                await asyncio.shield(held)
+            with repo.with_suffix(".lock").open("w") as handle:
+                await _flock(handle.fileno())
                 yield handle.fileno()
-            finally:
-                if held.done():
-                    handle.close()
-                else:
-                    held.add_done_callback(lambda _: handle.close())
 
     async def make_ready(self, repo: Path, lock: int) -> None:
         """Create the repository, or clear what a killed git left behind. The lock is held."""
@@ -138,16 +101,11 @@ class Store:
 
     async def mended(self, repo: Path, lock: int) -> bool:
         """Whether the repository was damaged, and has now been set aside. The lock is held."""
+        fsck = ("fsck", "--no-dangling", "--no-progress")
         try:
-            finished = await self.git(
-                *("fsck", "--no-dangling", "--no-progress"),
-                repo=repo,
-                lock=lock,
-                limit=self.limits.local,
-            )
+            if (await self.git(*fsck, repo=repo, lock=lock, limit=self.limits.local)).ok:
+                return False
         except TimeoutError:
-            return False
-        if finished.ok:
             return False
         self._set_aside(repo)
         return True
@@ -159,19 +117,13 @@ class Store:
             repo.rename(aside / "git")
         shutil.rmtree(aside, ignore_errors=True)
 
-    def _configuration(self) -> Path:
-        """The configuration file of our git, written if it is missing or outdated."""
-        path = self.root / "gitconfig"
-        if not path.exists() or path.read_text() != CONFIGURATION:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.root, delete=False) as file:
-                file.write(CONFIGURATION)
-            Path(file.name).rename(path)
-        return path
-
 
 async def _flock(descriptor: int) -> None:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        await asyncio.to_thread(fcntl.flock, descriptor, fcntl.LOCK_EX)
+    """Wait for a lock; not in a thread, which nothing could end while another process has it."""
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            await asyncio.sleep(LOOK_EVERY_S)
+        else:
+            return

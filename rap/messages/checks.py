@@ -1,4 +1,4 @@
-"""The periodic checks of a backend's database (agent.md 12)."""
+"""The periodic checks of a backend's database (docs/spec/agent.md 12)."""
 
 from pydantic import Field
 

@@ -2,8 +2,9 @@
 
 from enum import StrEnum
 
-from rap.egress import JobOutcome
-from rap.models import JobDefinition, Model
+from rap.egress import Ending, JobOutcome
+from rap.models import INTERRUPTIONS_A_DAY, JobDefinition, Model
+from rap.status import StatusCode
 
 
 class StopReason(StrEnum):
@@ -26,6 +27,8 @@ class StopOrder(Model):
 
     reason: StopReason
     by: str = ""
+    attempt: int | None = None
+    """The only attempt that is meant; ``None``: whichever runs."""
 
 
 class JobAttempt(Model):
@@ -34,16 +37,60 @@ class JobAttempt(Model):
     definition: JobDefinition
     attempt: int
     host: str
-    faults: int | None = None
-    """Attempts before this one that failed for a transient fault; ``None`` for an attempt of an
-    earlier version, whose end is not told in the search attribute ``StatusCode``."""
+    faults: int = 0
+    """Attempts before this one that failed for a transient fault."""
+    interrupted_at: tuple[float, ...] = ()
+    """When attempts before this one were interrupted, as far as it may still count."""
+    interruptions_a_day: int = INTERRUPTIONS_A_DAY
+    """How many of those a job may have."""
 
 
 class AttemptResult(Model):
-    """The result of a ``JobWorkflow``."""
+    """The end of a ``JobWorkflow``: its result, or in the error with which it failed."""
 
     outcome: JobOutcome | None = None
     stopped: StopReason | None = None
+    code: StatusCode | None = None
+    """What the attempt means for its job: a final code, or a reset code."""
+    message: str = ""
+    """The sentence for it."""
+    attempt: int = 1
+    began_at: float = 0.0
+    """By the clock of Temporal, as the next."""
+    ended_at: float = 0.0
+
+    @property
+    def was_returned(self) -> bool:
+        """Whether the host gave the attempt back before a program was started."""
+        return self.outcome is not None and self.outcome.ending is Ending.RETURNED
+
+
+class AttemptQuestion(Model):
+    """Ask for the latest attempt at a job."""
+
+    workflow_id: str
+
+
+class LatestAttempt(Model):
+    """The latest attempt at a job, whether it runs or has ended; ``None``: there was none."""
+
+    attempt: JobAttempt | None = None
+
+
+class AttemptEnd(Model):
+    """How the workflow of an attempt ended, as an activity found it."""
+
+    workflow_id: str
+    result: AttemptResult | None = None
+    """``None`` if it did not tell."""
+    killed: bool = False
+    """Whether it told nothing because somebody ended it by hand."""
+
+
+class AttemptEnds(Model):
+    """Those of some attempts that have ended."""
+
+    ends: tuple[AttemptEnd, ...] = ()
 
 
 class TerminateOrder(Model):

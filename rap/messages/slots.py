@@ -15,7 +15,9 @@ class SlotRequest(Model):
     """Place in its RAP: the tie-break among jobs of one second."""
     attempt: int
     action: str = ""
-    """Only for the Web UI; empty in requests of earlier versions."""
+    """Its safe name: what the id of the job's workflow has, and what people are shown."""
+    image: str = ""
+    """The key of its image (:func:`rap.ids.image_key`); empty: not known."""
 
 
 class SlotHold(Model):

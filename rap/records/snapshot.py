@@ -1,4 +1,6 @@
-"""A copy of the read model's SQLite file, taken while others write (controller.md 15.5)."""
+"""A copy of the read model's SQLite file, taken while others write
+(docs/spec/controller.md 15.5).
+"""
 
 import os
 import sqlite3
@@ -16,15 +18,7 @@ _EARLIER = "db.snapshot_*.sqlite"
 def snapshot(source: Path, folder: Path, now: datetime) -> Path:
     """Copy the database; afterwards it is the only snapshot in the folder.
 
-    The copy is complete or not there: it gets its name last.
-
-    Args:
-        source: the database's file; only read.
-        folder: where snapshots are kept.
-        now: names the snapshot, in UTC.
-
-    Returns:
-        The snapshot.
+    The copy is complete or not there: it gets its name, which tells ``now`` in UTC, last.
 
     Raises:
         ConfigurationError: there is no such folder.

@@ -1,4 +1,4 @@
-"""What a status answer needs, in one transaction (rap-api.md A8).
+"""What a status answer needs, in one transaction (docs/spec/rap-api.md A8).
 
 The busiest read of all: a client asks for thousands of jobs every minute. So it takes the columns
 that are shown and no others, and leaves structured values as the JSON text they are stored as.
@@ -10,46 +10,17 @@ from typing import NamedTuple
 import orjson
 from sqlalchemy import Connection, select
 
-from rap.records import reads
+from rap.records.reads import Reads, intents
 from rap.records.tables import among, job
 from rap.rows import BackendRow, Intent
 from rap.status import StatusCode
+from rap.stored_jobs import AwaitedJob, StatusRow
 
 
-class SeenJob(NamedTuple):
-    """The columns of a job that decide what is shown of it; see :class:`StoredJob`."""
-
-    status_code: StatusCode
-    id: str
-    rap_id: str
-    backend: str
-    action: str
-    run_command: str
-    requires_db: bool
-    weight: float
-    created_at: int
-    status_message: str
-    updated_at: int
-    started_at: int | None
-    completed_at: int | None
-    trace_context: str
-    """JSON, as the next two."""
-    metrics: str
-    wait_for: str
-
-
-class AwaitedJob(NamedTuple):
-    """A job that another one waits for."""
-
-    action: str
-    status_code: StatusCode | None
-    """``None``: one that this version does not know."""
-
-
-class Seen(NamedTuple):
+class StatusRead(NamedTuple):
     """What is known of some RAPs at one moment."""
 
-    jobs: list[SeenJob]
+    jobs: list[StatusRow]
     """By RAP, dependencies first."""
     unreadable: frozenset[str]
     """RAPs that have a job whose status code this version does not know; none of their jobs is
@@ -60,17 +31,19 @@ class Seen(NamedTuple):
     """The announced creates of those RAPs that have no jobs."""
     backends: dict[str, BackendRow]
     """The backends of the jobs, if they have a row."""
+    moments: dict[str, float]
+    """What time it is for each of them (:meth:`rap.records.reads.Reads.moment_of`)."""
 
 
-NOTHING_SEEN = Seen([], frozenset(), {}, {}, {})
+NOTHING_READ = StatusRead([], frozenset(), {}, {}, {}, {})
 
-_COLUMNS = tuple(job.c[name] for name in SeenJob._fields)
+_COLUMNS = tuple(job.c[name] for name in StatusRow._fields)
 _CODES: dict[str, StatusCode] = {code.value: code for code in StatusCode}
 
 
-def seen_jobs(
+def status_rows(
     connection: Connection, rap_ids: Collection[str], backends: Collection[str]
-) -> tuple[list[SeenJob], frozenset[str]]:
+) -> tuple[list[StatusRow], frozenset[str]]:
     """The jobs of these RAPs on these backends, and the RAPs that cannot be read."""
     statement = (
         select(*_COLUMNS)
@@ -79,14 +52,14 @@ def seen_jobs(
     )
     rows = connection.execute(statement).all()
     try:
-        return [SeenJob(_CODES[row[0]], *row[1:]) for row in rows], frozenset()
+        return [StatusRow(_CODES[row[0]], *row[1:]) for row in rows], frozenset()
     except KeyError:
         unreadable = frozenset(row.rap_id for row in rows if row.status_code not in _CODES)
         readable = (row for row in rows if row.rap_id not in unreadable)
-        return [SeenJob(_CODES[row[0]], *row[1:]) for row in readable], unreadable
+        return [StatusRow(_CODES[row[0]], *row[1:]) for row in readable], unreadable
 
 
-def awaited_by(connection: Connection, jobs: Iterable[SeenJob]) -> dict[str, AwaitedJob]:
+def awaited_by(connection: Connection, jobs: Iterable[StatusRow]) -> dict[str, AwaitedJob]:
     """The jobs that those among ``jobs`` wait for, which wait for others."""
     ids: set[str] = set()
     for each in jobs:
@@ -105,24 +78,34 @@ def awaited_by(connection: Connection, jobs: Iterable[SeenJob]) -> dict[str, Awa
     return found
 
 
-def missing_intents(
-    connection: Connection,
-    rap_ids: Collection[str],
-    jobs: Iterable[SeenJob],
-    unreadable: Collection[str],
-) -> dict[str, Intent]:
-    """The announced creates of those RAPs that have no jobs."""
-    having = {each.rap_id for each in jobs} | set(unreadable)
-    missing = [rap_id for rap_id in rap_ids if rap_id not in having]
-    return reads.intents(connection, missing) if missing else {}
+class StatusReads(Reads):
+    """What status answers are made from."""
 
+    def read_status(self, rap_ids: Collection[str], backends: Collection[str]) -> StatusRead:
+        """All that a status answer about these RAPs needs, as it is at one moment."""
+        if not rap_ids or not backends:
+            return NOTHING_READ
+        with self._reading() as connection:
+            jobs, unreadable = status_rows(connection, rap_ids, backends)
+            having = {each.rap_id for each in jobs} | unreadable
+            missing = [rap_id for rap_id in rap_ids if rap_id not in having]
+            rows = self._whole_rows(connection, {job.backend for job in jobs})
+            return StatusRead(
+                jobs=jobs,
+                unreadable=unreadable,
+                awaited=awaited_by(connection, jobs),
+                intents=intents(connection, missing) if missing else {},
+                backends=rows,
+                moments={slug: self.moment_of(row) for slug, row in rows.items()},
+            )
 
-def active_raps(connection: Connection, backends: Collection[str]) -> list[str]:
-    """See :meth:`rap.records.Records.active_raps`."""
-    statement = (
-        select(job.c.rap_id)
-        .where(job.c.backend.in_(backends), job.c.completed_at.is_(None))
-        .distinct()
-        .order_by(job.c.rap_id)
-    )
-    return list(connection.scalars(statement))
+    def active_raps(self, backends: Collection[str]) -> list[str]:
+        """The RAPs that have an unfinished job on these backends."""
+        statement = (
+            select(job.c.rap_id)
+            .where(job.c.backend.in_(backends), job.c.completed_at.is_(None))
+            .distinct()
+            .order_by(job.c.rap_id)
+        )
+        with self._reading() as connection:
+            return list(connection.scalars(statement))

@@ -5,141 +5,84 @@ Structured values are JSON text: they are written and read whole, never searched
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
-from sqlalchemy import (
-    BigInteger,
-    Boolean,
-    Column,
-    ColumnElement,
-    Connection,
-    Float,
-    Index,
-    Integer,
-    MetaData,
-    Table,
-    Text,
-    any_,
-    bindparam,
-    func,
-    select,
-)
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from rap.status import StatusCode
+from rap.stored_jobs import StoredJob
 
-metadata = MetaData()
+metadata = sa.MetaData()
 
-intent = Table(
+
+def _texts(*names: str) -> list[sa.Column[str]]:
+    return [sa.Column(name, sa.Text, nullable=False) for name in names]
+
+
+intent = sa.Table(
     "intent",
     metadata,
-    Column("rap_id", Text, primary_key=True),
-    Column("backend", Text, nullable=False),
-    Column("workspace", Text, nullable=False),
-    Column("repo_url", Text, nullable=False),
-    Column("commit", Text, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("created_at", Float(53), nullable=False),
-    Index("intent_by_state", "state", "created_at"),
+    sa.Column("rap_id", sa.Text, primary_key=True),
+    *_texts("backend", "workspace", "repo_url", "commit", "state"),
+    sa.Column("created_at", sa.Float(53), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("request", sa.Text, nullable=False, server_default=""),
+    sa.Column("offers", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("offered_at", sa.Float(53), nullable=False, server_default="0"),
+    sa.Index("intent_by_state", "state", "created_at"),
 )
 
-job = Table(
+job = sa.Table(
     "job",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("rap_id", Text, nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("backend", Text, nullable=False),
-    Column("workspace", Text, nullable=False),
-    Column("repo_url", Text, nullable=False),
-    Column("commit", Text, nullable=False),
-    Column("action", Text, nullable=False),
-    Column("run_command", Text, nullable=False),
-    Column("requires_db", Boolean, nullable=False),
-    Column("user", Text, nullable=False),
-    Column("project", Text, nullable=False),
-    Column("weight", Float(53), nullable=False),
-    Column("created_at", BigInteger, nullable=False),
-    Column("attempt", Integer, nullable=False),
-    Column("version", BigInteger, nullable=False),
-    Column("status_code", Text, nullable=False),
-    Column("status_message", Text, nullable=False),
-    Column("status_code_updated_at", BigInteger, nullable=False),  # nanoseconds
-    Column("updated_at", BigInteger, nullable=False),
-    Column("started_at", BigInteger),
-    Column("completed_at", BigInteger),
-    Column("trace_context", Text, nullable=False),
-    Column("metrics", Text, nullable=False),
-    Column("trace_attributes", Text, nullable=False, server_default="{}"),
-    Column("wait_for", Text, nullable=False, server_default="[]"),
-    Index("job_by_rap", "rap_id", "position", unique=True),
-    Index("job_by_workspace", "workspace", "backend", "created_at"),
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("rap_id", sa.Text, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    *_texts("backend", "workspace", "repo_url", "commit", "action", "run_command"),
+    sa.Column("requires_db", sa.Boolean, nullable=False),
+    *_texts("user", "project"),
+    sa.Column("weight", sa.Float(53), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    *_texts("status_code", "status_message"),
+    sa.Column("status_code_updated_at", sa.BigInteger, nullable=False),  # nanoseconds
+    sa.Column("updated_at", sa.BigInteger, nullable=False),
+    sa.Column("started_at", sa.BigInteger),
+    sa.Column("completed_at", sa.BigInteger),
+    *_texts("trace_context", "metrics", "trace_attributes", "wait_for"),
+    sa.Index("job_by_rap", "rap_id", "position", unique=True),
+    sa.Index("job_by_workspace", "workspace", "backend", "created_at"),
 )
-Index(
+sa.Index(
     "job_unfinished",
     job.c.backend,
     sqlite_where=job.c.completed_at.is_(None),
     postgresql_where=job.c.completed_at.is_(None),
 )
 
-backend = Table(
+backend = sa.Table(
     "backend",
     metadata,
-    Column("slug", Text, primary_key=True),
-    Column("version", BigInteger, nullable=False),
-    Column("document", Text, nullable=False),
+    sa.Column("slug", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("document", sa.Text, nullable=False),
 )
 
-
-class StoredJob(NamedTuple):
-    """A row of the job table. Times are whole seconds since the epoch, where not said otherwise.
-
-    A tuple and not a model, because a status answer reads a thousand of them.
-    """
-
-    id: str
-    rap_id: str
-    position: int
-    backend: str
-    workspace: str
-    repo_url: str
-    commit: str
-    action: str
-    run_command: str
-    requires_db: bool
-    user: str
-    project: str
-    weight: float
-    created_at: int
-    attempt: int
-    version: int
-    status_code: StatusCode
-    status_message: str
-    status_code_updated_at: int
-    """Nanoseconds."""
-    updated_at: int
-    started_at: int | None
-    completed_at: int | None
-    trace_context: dict[str, str]
-    metrics: dict[str, float]
-
-
-class TracedJob(NamedTuple):
-    """A job, with what its spans tell beside its row."""
-
-    job: StoredJob
-    trace_attributes: dict[str, str]
-
-
-class Move(NamedTuple):
-    """A change of a job's status code that was written now, and never before."""
-
-    before: StoredJob
-    after: StoredJob
-    trace_attributes: dict[str, str]
-    exit_code: int | None = None
-    image_id: str | None = None
+waiting = sa.Table(
+    "waiting",
+    metadata,
+    sa.Column("backend", sa.Text, primary_key=True),
+    sa.Column("job_id", sa.Text, primary_key=True),
+    *_texts("rap_id", "workspace", "action"),
+    sa.Column("requires_db", sa.Boolean, nullable=False),
+    sa.Column("weight", sa.Float(53), nullable=False),
+    sa.Column("since", sa.Float(53), nullable=False),
+    sa.Column("created_at", sa.BigInteger, nullable=False),
+    sa.Column("position", sa.Integer, nullable=False),
+)
 
 
 JOB_COLUMNS = tuple(job.c[name] for name in StoredJob._fields)
@@ -147,19 +90,13 @@ JOB_COLUMNS = tuple(job.c[name] for name in StoredJob._fields)
 
 def stored_job(row: Any) -> StoredJob:  # noqa: ANN401 - a database row
     """The job in a row of :data:`JOB_COLUMNS`."""
-    *before, code, message, moved, updated, started, completed, trace_context, metrics = row
-    return StoredJob._make(
-        (
-            *before,
-            StatusCode(code),
-            message,
-            moved,
-            updated,
-            started,
-            completed,
-            decode(trace_context),
-            decode(metrics),
-        )
+    found = StoredJob._make(row)
+    return found._replace(
+        status_code=StatusCode(found.status_code),
+        trace_context=decode(row.trace_context),
+        metrics=decode(row.metrics),
+        trace_attributes=decode(row.trace_attributes),
+        wait_for=tuple(json.loads(row.wait_for)),
     )
 
 
@@ -180,15 +117,15 @@ def decode(text: str) -> dict[str, Any]:
 
 
 def among(
-    connection: Connection, column: Column[str], values: Collection[str]
-) -> ColumnElement[bool]:
+    connection: sa.Connection, column: sa.Column[str], values: Collection[str]
+) -> sa.ColumnElement[bool]:
     """Whether the column holds one of ``values``, however many there are.
 
     One bound parameter, because an ``IN`` list of a hundred thousand would exceed the limits of
     both databases.
     """
     if connection.dialect.name == "postgresql":
-        listed = bindparam(None, list(values), type_=postgresql.ARRAY(Text))
-        return column == any_(listed)
-    listed_values = func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(select(listed_values.c.value))
+        listed = sa.bindparam(None, list(values), type_=postgresql.ARRAY(sa.Text))
+        return column == sa.any_(listed)
+    listed_values = sa.func.json_each(json.dumps(list(values))).table_valued("value")
+    return column.in_(sa.select(listed_values.c.value))

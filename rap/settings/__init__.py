@@ -1,4 +1,5 @@
-"""Settings of each process, read from the environment at its start (controller.md 14, agent.md 16).
+"""Settings of each process, read from the environment at its start (docs/spec/controller.md 14,
+docs/spec/agent.md 16).
 
 The names are those that operators know. A blank value counts as unset. A process makes its
 settings once, in its ``__main__``, and passes them on; nothing reads the environment later, except

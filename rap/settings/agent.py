@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pydantic import Field, field_validator, model_validator
 
-from rap.settings.common import CommaList, CommonSettings, names_or_none
+from rap.settings.common import CommaListOrNone, CommonSettings
 
 
 class AgentSettings(CommonSettings):
-    """The agent worker (agent.md 16). Secrets of database jobs are read only when used."""
+    """The agent worker (docs/spec/agent.md 16). Secrets of database jobs are
+    read only when used.
+    """
 
     backend: str = ""
     """The backend to be an agent of."""
@@ -46,24 +48,21 @@ class AgentSettings(CommonSettings):
     """``true``, ``1`` or ``yes``: jobs get neither a network nor secrets."""
     container_pids_limit: int = Field(default=2048, ge=16)
     """Processes and threads that one job may have at a time."""
-    read_only_images: CommaList = ("ehrql", "sqlrunner")
+    read_only_images: CommaListOrNone = ("ehrql", "sqlrunner")
     """Images whose jobs cannot write to the image's own file system; ``*``: all, ``-name``: not
     this one, ``none``. Their ``/tmp`` is memory of the job."""
     job_run_time_limit: float = Field(default=0, ge=0)
     """Seconds that a job's program may run; 0: as long as it likes."""
+    boot_id_file: Path = Path("/proc/sys/kernel/random/boot_id")
+    """Where the host tells one start of itself from another."""
     cgroup_root: Path = Path("/sys/fs/cgroup")
     """Where the host's cgroups are to be seen, for an agent that is itself in a container."""
     stats_poll_interval: float = 10.0
     """Seconds between measurements of jobs."""
     rap_agent_metrics_address: str = ""
-    """Where the Temporal SDK serves its figures to Prometheus, as ``127.0.0.1:9465``."""
+    """Where the Temporal SDK serves its metrics to Prometheus, as ``127.0.0.1:9465``."""
     report_interval: float = 30.0
     """Seconds between the agent's signs of life."""
-
-    @field_validator("read_only_images", mode="before")
-    @classmethod
-    def _split_images(cls, value: object) -> object:
-        return names_or_none(value)
 
     @field_validator("using_dummy_data_backend", mode="before")
     @classmethod

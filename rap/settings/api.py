@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from pydantic import AliasChoices, Field, field_validator
 
+from rap.addresses import API_PORT, HOST
+from rap.deadlines import API_S, CLIENT_S, WORKSPACE_S
 from rap.errors import ConfigurationError
 from rap.settings.common import CommaList, CommonSettings
 
@@ -12,15 +14,15 @@ from rap.settings.common import CommaList, CommonSettings
 class ApiSettings(CommonSettings):
     """The HTTP facade."""
 
-    rap_api_host: str = "127.0.0.1"
+    rap_api_host: str = HOST
     """Where requests are taken."""
-    rap_api_port: int = 8000
+    rap_api_port: int = API_PORT
     """Its port."""
     rap_api_workers: int = Field(default=1, ge=1)
     """Processes that serve requests."""
-    rap_api_timeout: float = Field(default=24.0, gt=0)
+    rap_api_timeout: float = API_S
     """Seconds after which a request whose outcome is unknown is answered 503; clients are promised
-    an answer within 25."""
+    an answer within 25, and the workspace may take up to 22."""
     rap_api_allowed_hosts: CommaList = Field(
         default=("localhost", "127.0.0.1", "[::1]"),
         validation_alias=AliasChoices(
@@ -29,18 +31,26 @@ class ApiSettings(CommonSettings):
     )
     """Values of the ``Host`` header that are served; ``.name`` also its subdomains, ``*`` any."""
     rap_api_metrics_address: str = ""
-    """Where the API serves its figures to Prometheus, as ``127.0.0.1:9466``; empty: nowhere."""
+    """Where the API serves its metrics to Prometheus, as ``127.0.0.1:9466``; empty: nowhere."""
 
-    @field_validator("rap_api_allowed_hosts", mode="before")
+    @field_validator("rap_api_allowed_hosts", mode="after")
     @classmethod
-    def _hosts(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(item.strip().lower() for item in value.split(",") if item.strip())
+    def _in_small_letters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(host.lower() for host in value)
+
+    @field_validator("rap_api_timeout", mode="after")
+    @classmethod
+    def _between_workspace_and_client(cls, value: float) -> float:
+        if not WORKSPACE_S < value < CLIENT_S:
+            raise ValueError(
+                f"must be more than {WORKSPACE_S:g} and less than {CLIENT_S:g} seconds: "
+                "longer than a workspace takes to answer, shorter than a client waits"
+            )
         return value
 
     @property
     def metrics_address(self) -> tuple[str, int] | None:
-        """Host and port of the figures.
+        """Host and port of the metrics.
 
         Raises:
             ConfigurationError: that is not what the setting holds.
@@ -56,7 +66,7 @@ class ApiSettings(CommonSettings):
         return host.strip("[]"), int(port)
 
     def client_tokens(self, env: Mapping[str, str] = os.environ) -> dict[str, tuple[str, ...]]:
-        """Token to allowed backends in the order of ``BACKENDS`` (rap-api.md A3)."""
+        """Token to allowed backends in the order of ``BACKENDS`` (docs/spec/rap-api.md A3)."""
         allowed: dict[str, list[str]] = {}
         for backend in self.backends:
             listed = env.get(f"{backend.upper()}_CLIENT_TOKENS", "")

@@ -4,12 +4,28 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from rap.errors import ConfigurationError
+from rap.models import IMAGE_REGISTRY
 
-CommaList = Annotated[tuple[str, ...], NoDecode]
+
+def _names(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(item.strip() for item in value.split(",") if item.strip())
+    return value
+
+
+def _names_or_none(value: object) -> object:
+    # A blank value counts as unset, so that "nowhere" needs a word of its own.
+    names = _names(value)
+    return () if names == ("none",) else names
+
+
+CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)]
+CommaListOrNone = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names_or_none)]
+"""The word ``none`` stands for an empty list."""
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
@@ -24,7 +40,7 @@ class CommonSettings(BaseSettings):
     """All backends there are, by their slugs."""
     workdir: Path = Path("workdir")
     """Where a process keeps what it needs to remember."""
-    docker_registry: str = "ghcr.io/opensafely-core"
+    docker_registry: str = IMAGE_REGISTRY
     """Where images come from; also the beginning of their names."""
     github_proxy_domain: str = "github-proxy.opensafely.org"
     """Asked instead of ``github.com``."""
@@ -45,13 +61,6 @@ class CommonSettings(BaseSettings):
     )
     """Of the product, as traces and reports tell it; by default that in the file."""
 
-    @field_validator("backends", "allowed_github_orgs", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(item.strip() for item in value.split(",") if item.strip())
-        return value
-
     @field_validator("workdir", mode="after")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -60,7 +69,7 @@ class CommonSettings(BaseSettings):
     @field_validator("allow_local_git_repos", mode="before")
     @classmethod
     def _only_true(cls, value: object) -> object:
-        # Only "true" in any capitals switches this on (controller.md 14.1).
+        # Only "true" in any capitals switches this on (docs/spec/controller.md 14.1).
         return value.strip().lower() == "true" if isinstance(value, str) else value
 
 
@@ -79,15 +88,6 @@ def load(kind: type[Settings]) -> Settings:
             text = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{name}: {text}" if name else text)
         raise ConfigurationError("\n".join(lines)) from None
-
-
-def names_or_none(value: object) -> object:
-    """The names of a comma list; ``none`` stands for none of them."""
-    # A blank value counts as unset, so that "nowhere" needs a word of its own.
-    if isinstance(value, str):
-        names = tuple(item.strip() for item in value.split(",") if item.strip())
-        return () if names == ("none",) else names
-    return value
 
 
 def number(env: Mapping[str, str], name: str, default: float) -> float:

@@ -7,42 +7,46 @@ from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
-from rap.messages import BackendLimits
-from rap.models import JobLimits
-from rap.settings.common import CommaList, CommonSettings, names_or_none, number
+from rap.messages.backends import BackendLimits
+from rap.models import (
+    INTERRUPTIONS_A_DAY,
+    JOB_CPUS,
+    JOB_MEMORY,
+    LEVEL4_MAX_CSV_ROWS,
+    LEVEL4_MAX_FILESIZE,
+)
+from rap.settings.common import CommaListOrNone, CommonSettings, number
 
 
 class ControllerSettings(CommonSettings):
     """The controller worker."""
 
-    default_job_cpu_count: float = 2.0
+    default_job_cpu_count: float = JOB_CPUS
     """Cores of a job; ``<BACKEND>_JOB_CPU_COUNT`` for one backend."""
-    default_job_memory_limit: str = "4G"
+    default_job_memory_limit: str = JOB_MEMORY
     """Memory of a job; ``<BACKEND>_JOB_MEMORY_LIMIT`` for one backend."""
-    level4_max_filesize: int = 16 * 1024 * 1024
+    level4_max_filesize: int = LEVEL4_MAX_FILESIZE
     """Bytes of a file that output checkers may be shown."""
-    level4_max_csv_rows: int = 5000
+    level4_max_csv_rows: int = LEVEL4_MAX_CSV_ROWS
     """Rows of a table that output checkers may be shown."""
     workspace_ehrql_max_join_count: dict[str, Any] = Field(default_factory=dict)
     """JSON: workspace to the value of ``EHRQL_MAX_JOIN_COUNT`` for its database jobs."""
-    maintenance_enabled_backends: CommaList = ("tpp",)
+    maintenance_enabled_backends: CommaListOrNone = ("tpp",)
     """Backends whose database is asked every so often whether it is in maintenance; ``none``."""
     maintenance_poll_interval: float = Field(default=300, ge=1)
     """Seconds between these checks."""
-    data_check_enabled_backends: CommaList = ("tpp",)
+    data_check_enabled_backends: CommaListOrNone = ("tpp",)
     """Backends whose database is asked every so often how far its data reach; ``none``."""
     data_check_poll_interval: float = Field(default=86400, ge=1)
     """Seconds between these checks."""
     data_check_hes_expected_activity_month: str = "202304"
     """The month, YYYYMM, that the hospital data are expected to reach."""
+    job_interruptions_a_day: int = Field(default=INTERRUPTIONS_A_DAY, ge=0)
+    """How often within 24 hours a job starts afresh after its server or container engine was
+    restarted, its container removed or its files deleted; the next time ends it."""
     docker_registry_api: str = ""
     """Where image digests are asked for; empty: ``https://`` and the host of ``DOCKER_REGISTRY``;
     ``none``: nowhere, each agent runs what its own engine calls by the tag."""
-
-    @field_validator("maintenance_enabled_backends", "data_check_enabled_backends", mode="before")
-    @classmethod
-    def _split_or_none(cls, value: object) -> object:
-        return names_or_none(value)
 
     @field_validator("data_check_hes_expected_activity_month", mode="after")
     @classmethod
@@ -65,13 +69,13 @@ class ControllerSettings(CommonSettings):
 
     @property
     def database_check_image(self) -> str:
-        """The image of the database checks (controller.md 12.3)."""
+        """The image of the database checks (docs/spec/controller.md 12.3)."""
         return f"{self.docker_registry}/tpp-database-utils:latest"
 
     tick_poll_interval: float = 30.0
     """Seconds between the ``TICK`` spans; 0: none."""
     rap_controller_metrics_address: str = ""
-    """Where the Temporal SDK serves its figures to Prometheus, as ``127.0.0.1:9464``."""
+    """Where the Temporal SDK serves its metrics to Prometheus, as ``127.0.0.1:9464``."""
 
     @property
     def registry_api(self) -> str | None:
@@ -81,20 +85,11 @@ class ControllerSettings(CommonSettings):
         return self.docker_registry_api or f"https://{self.docker_registry.partition('/')[0]}"
 
     def limits_of(self, backend: str, env: Mapping[str, str] = os.environ) -> BackendLimits:
-        """The worker limits of a backend, from ``<BACKEND>_MAX_WORKERS`` (controller.md 14.2)."""
+        """The worker limits of a backend, from ``<BACKEND>_MAX_WORKERS``
+        (docs/spec/controller.md 14.2).
+        """
         prefix = backend.upper()
         workers = number(env, f"{prefix}_MAX_WORKERS", 2 if backend == "test" else 10)
         return BackendLimits(
-            max_workers=workers,
-            max_db_workers=number(env, f"{prefix}_MAX_DB_WORKERS", workers),
-        )
-
-    def job_limits_of(self, backend: str, env: Mapping[str, str] = os.environ) -> JobLimits:
-        """What one job of a backend may use: ``<BACKEND>_…``, then ``DEFAULT_…``, then 2 and 4G."""
-        prefix = backend.upper()
-        return JobLimits(
-            cpu_count=number(env, f"{prefix}_JOB_CPU_COUNT", self.default_job_cpu_count),
-            memory_limit=env.get(f"{prefix}_JOB_MEMORY_LIMIT") or self.default_job_memory_limit,
-            level4_max_filesize=self.level4_max_filesize,
-            level4_max_csv_rows=self.level4_max_csv_rows,
+            max_workers=workers, max_db_workers=number(env, f"{prefix}_MAX_DB_WORKERS", workers)
         )

@@ -1,4 +1,5 @@
-"""Where traces go: chosen by the usual OpenTelemetry variables (controller.md 14.4, agent.md 14.1).
+"""Where traces go: chosen by the usual OpenTelemetry variables (docs/spec/controller.md 14.4,
+docs/spec/agent.md 14.1).
 
 Nothing is sent unless a variable says where. Spans are sent in batches by a thread of their own, so
 that a receiver that is slow, away or broken holds up nothing; what it cannot take is dropped.
@@ -23,7 +24,7 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.util.re import parse_env_headers
 
-from rap import tracing
+from rap.telemetry import traces
 
 DEFAULT_ENDPOINT = "https://api.honeycomb.io"
 UNKNOWN = "unknown"
@@ -45,11 +46,7 @@ class Service(StrEnum):
 
 
 class Watched(SpanExporter):
-    """An exporter that counts what it could not deliver.
-
-    Args:
-        inner: does the work.
-    """
+    """An exporter that counts what the one within it could not deliver."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -81,28 +78,19 @@ class Ids(RandomIdGenerator):
 
     def generate_trace_id(self) -> int:
         """The id of a trace that begins."""
-        fixed = tracing.fixed_identity.get()
+        fixed = traces.fixed_identity.get()
         return fixed.trace_id if fixed is not None else super().generate_trace_id()
 
     def generate_span_id(self) -> int:
         """The id of a span."""
-        fixed = tracing.fixed_identity.get()
+        fixed = traces.fixed_identity.get()
         return fixed.span_id if fixed is not None else super().generate_span_id()
 
 
 def start(
     service: Service, *, version: str = UNKNOWN, env: Mapping[str, str] = os.environ
 ) -> Export | None:
-    """Send the spans of this process where the environment says, if it does.
-
-    Args:
-        service: what this process is.
-        version: of the product.
-        env: the variables.
-
-    Returns:
-        What :func:`stop` ends; ``None`` if nothing is sent.
-    """
+    """Send the spans of this process where the environment says, if it does, until :func:`stop`."""
     # The exporter would repeat each failure with its stack for as long as a receiver is away.
     logging.getLogger("opentelemetry").setLevel(env.get("TRACE_LOG_LEVEL") or "ERROR")
     exporters = tuple(map(Watched, _exporters(env)))
@@ -111,19 +99,18 @@ def start(
     provider = provider_of(resource(service, version=version, env=env))
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(exporter))
-    tracing.use(provider)
+    traces.use(provider)
     return Export(provider, exporters)
 
 
 def stop(export: Export | None, limit: float = STOP_LIMIT) -> int:
     """Send what is left, for ``limit`` seconds at most: a receiver that hangs must not hold us.
 
-    Returns:
-        How many spans are known to be lost since the start.
+    Returns how many spans are known to be lost since the start.
     """
     if export is None:
         return 0
-    tracing.use(None)
+    traces.use(None)
     # The SDK's own limit is half a minute, and its threads would be waited for.
     ending = threading.Thread(target=_end, args=[export.provider], name="last-spans", daemon=True)
     ending.start()
@@ -137,7 +124,7 @@ def _end(provider: TracerProvider) -> None:
 
 
 def resource(service: Service, *, version: str, env: Mapping[str, str]) -> Resource:
-    """What every span of this process says about its origin (controller.md 16.1)."""
+    """What every span of this process says about its origin (docs/spec/controller.md 16.1)."""
     backend = env.get("BACKEND") or UNKNOWN
     return Resource.create(
         {

@@ -1,4 +1,6 @@
-"""Logs: one line per event, with the job it is about (controller.md 16.4, agent.md 14.3)."""
+"""Logs: one line per event, with the job it is about (docs/spec/controller.md 16.4,
+docs/spec/agent.md 14.3).
+"""
 
 import logging
 import logging.handlers
@@ -21,10 +23,8 @@ DAYS_KEPT = 14
 def configure(level: str = "INFO", *, debug_file: str = "") -> None:
     """Send our logs, and those of libraries, to stderr in the product's line format.
 
-    Args:
-        level: the least that is shown.
-        debug_file: a second log, where everything goes whatever ``level`` is; at midnight (UTC) it
-            is begun afresh, and two weeks are kept.
+    A ``debug_file`` gets everything, whatever ``level`` is the least to be shown; at midnight (UTC)
+    it is begun afresh, and two weeks are kept.
 
     Raises:
         ConfigurationError: the file cannot be written.

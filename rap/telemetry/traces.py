@@ -1,9 +1,10 @@
-"""Traces: spans about jobs and about the work on them (controller.md 16, agent.md 14).
+"""Traces: spans about jobs and about the work on them (docs/spec/controller.md 16,
+docs/spec/agent.md 14).
 
 Any module may emit spans with what is here, whether or not they go anywhere: until
-:func:`rap.exporting.start` finds in the environment where to send them, nothing is made and nothing
-costs. Telling must never disturb what is told about, so nothing here raises: what goes wrong is one
-line in the log.
+:func:`rap.telemetry.export.start` finds in the environment where to send them, nothing is made and
+nothing costs. Telling must never disturb what is told about, so nothing here raises: what goes
+wrong is one line in the log.
 
 Times are nanoseconds since the epoch.
 """
@@ -84,13 +85,9 @@ def root_of(trace_context: Mapping[str, str]) -> SpanContext | None:
 
 def new_root() -> SpanContext:
     """The identity of a root span that is yet to be emitted, in a trace of its own."""
+    bits = random.SystemRandom().getrandbits
     flags = trace.TraceFlags(trace.TraceFlags.SAMPLED)
-    return SpanContext(
-        random.SystemRandom().getrandbits(128),
-        random.SystemRandom().getrandbits(64),
-        is_remote=False,
-        trace_flags=flags,
-    )
+    return SpanContext(bits(128), bits(64), is_remote=False, trace_flags=flags)
 
 
 def below(root: SpanContext) -> Context:
@@ -108,7 +105,7 @@ def harmless(sentence: str) -> Iterator[None]:
 
 
 def clean(span_name: str, attributes: Attributes) -> dict[str, Value]:
-    """Attributes as they may be sent (controller.md 16.2).
+    """Attributes as they may be sent (docs/spec/controller.md 16.2).
 
     Only bool, str, bytes, int and float are; others become text, and an error is logged. Null
     becomes the text ``None`` silently.
@@ -142,23 +139,14 @@ def record(
 ) -> SpanContext | None:
     """Emit a span about something that is over.
 
-    Times that cannot be are warned about and mended (controller.md 16.3): an end before the start
-    becomes the start.
+    Times that cannot be are warned about and mended (docs/spec/controller.md 16.3): an end before
+    the start becomes the start.
 
-    Args:
-        of: the tracer.
-        name: the span's name.
-        start_ns: when it began.
-        end_ns: when it ended.
-        attributes: see :func:`clean`.
-        parent: the span it is part of; without one it is the root of a trace, also while another
-            span is current.
-        identity: the trace and span id that this very span has, decided before.
-        failure: makes it a span of an error, with an ``exception`` event.
-        events: what happened meanwhile.
+    With a ``parent`` it is part of that span; without one it is the root of a trace, also while
+    another span is current. An ``identity`` is the trace and span id that this very span has,
+    decided before. A ``failure`` makes it a span of an error, with an ``exception`` event.
 
-    Returns:
-        What names the span, for its children; ``None`` if it could not be made.
+    Returns what names the span, for its children; ``None`` if it could not be made.
     """
     try:
         if start_ns < YEAR_2000:
@@ -215,12 +203,8 @@ def span(
 
     An exception makes it a span of an error, with the name of its class alone, and goes on.
 
-    Args:
-        of: the tracer's name.
-        name: the span's name.
-        attributes: see :func:`clean`.
-        carrier: headers of a request, whose ``traceparent`` the span continues; without one the
-            span is a child of the current span.
+    It continues the ``traceparent`` of a request's headers, if they are given as ``carrier``, and
+    is a child of the current span otherwise.
     """
     context = _W3C.extract(dict(carrier), Context()) if carrier is not None else None
     with tracer(name=of).start_as_current_span(
@@ -237,12 +221,7 @@ def span(
 
 @contextmanager
 def timed(attribute: str, of: Span | None = None) -> Iterator[None]:
-    """Set an attribute to the whole milliseconds that a block takes, also when it raises.
-
-    Args:
-        attribute: its name, such as ``find_matching_jobs.duration_ms``.
-        of: the span; else the current one.
-    """
+    """Set an attribute of a span to the whole milliseconds of a block, also when it raises."""
     began = time.perf_counter_ns()
     try:
         yield

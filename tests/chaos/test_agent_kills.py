@@ -14,7 +14,9 @@ import os
 import random
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -45,14 +47,14 @@ MOMENTS = {
 }
 
 
-def source():
+def source() -> Any:
     return shell(
         "mkdir output; for n in 1 2 3 4; do head -c 4000000 /dev/urandom > output/big$n.bin; done",
         big="output/big*.bin",
     )
 
 
-def work(name):
+def work(name: Any) -> Any:
     """Copies much, computes a little, and leaves what can be checked."""
     script = (
         f"mkdir -p made && cat output/big*.bin > made/{name}.bin && sleep 0.$(( $$ % 9 ))5"
@@ -66,15 +68,15 @@ def work(name):
 class Load:
     """RAPs that keep an agent busy, and what must be true of them in the end."""
 
-    def __init__(self, system, study, watches):
+    def __init__(self, system: Any, study: Any, watches: Any) -> None:
         self.system, self.study, self.watches = system, study, watches
-        self.raps = []
+        self.raps: list[Watched] = []
 
-    def keep_up(self):
+    def keep_up(self) -> None:
         if sum(rap.unfinished() for rap in self.raps) < BUSY:
             self.raps.append(Watched(self.system, self.study, self.watches))
 
-    def assert_whole(self):
+    def assert_whole(self) -> None:
         for rap in self.raps:
             rap.assert_whole()
         eventually(lambda: list((self.system.high_privacy / "volumes").iterdir()) == [], "volumes")
@@ -86,17 +88,17 @@ class Load:
 class Watched:
     """A RAP whose containers are watched from its beginning."""
 
-    def __init__(self, system, study, watches):
+    def __init__(self, system: Any, study: Any, watches: Any) -> None:
         self.system = system
         workspace = f"ws-{uuid4().hex[:12]}"
         self.starts = watches.enter_context(watching(workspace))
         self.rap = system.run(study, workspace=workspace)
         self.job_ids = [self.rap.job_id(action) for action in self.rap.jobs()]
 
-    def unfinished(self):
+    def unfinished(self) -> Any:
         return sum(job["status"] not in ("succeeded", "failed") for job in self.rap.jobs().values())
 
-    def assert_whole(self):
+    def assert_whole(self) -> None:
         jobs = self.rap.wait_until_over()
         states = {name: (job["status_code"], job["status_message"]) for name, job in jobs.items()}
         assert {code for code, _ in states.values()} == {"succeeded"}, states
@@ -106,7 +108,7 @@ class Watched:
             assert self.system.metadata(job_id)["task_id"] == f"{job_id}-001"
         self._assert_outputs(set(jobs) - {"source"})
 
-    def _assert_outputs(self, names):
+    def _assert_outputs(self, names: Any) -> None:
         high, medium = (
             area / "workspaces" / self.rap.workspace
             for area in (self.system.high_privacy, self.system.medium_privacy)
@@ -127,7 +129,7 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory, images):
+def system(tmp_path_factory: pytest.TempPathFactory, images: Any) -> Iterator[Any]:
     system = LiveSystem(tmp_path_factory.mktemp("chaos"))
     try:
         system.start()
@@ -136,23 +138,23 @@ def system(tmp_path_factory, images):
         system.end()
 
 
-def points(seed):
+def points(seed: Any) -> Any:
     """Which moment, and how many seconds after it; every moment before any comes again."""
     dice = random.Random(seed)
-    chosen = []
+    chosen: list[str] = []
     while len(chosen) < POINTS:
         chosen += dice.sample(list(MOMENTS), len(MOMENTS))
     return [(moment, dice.uniform(0, MOMENTS[moment][1])) for moment in chosen[:POINTS]]
 
 
-def kill_at(system, load, moment, delay):
+def kill_at(system: Any, load: Any, moment: Any, delay: Any) -> None:
     """Kill the agent a while after a moment, and start the next one; what it was doing last."""
     path, sign = system.logs / f"{AGENT}.log", MOMENTS[moment][0].encode()
     with path.open("rb") as log:
         if moment in ("starting", "settling"):
             # Of the process that a first kill makes necessary.
             log.seek(0, os.SEEK_END)
-            system.stack.kill9(AGENT)
+            system.stack[AGENT].kill()
             system.stack.restart(AGENT)
         else:
             eventually(
@@ -171,11 +173,11 @@ def kill_at(system, load, moment, delay):
             time.sleep(0.002)
     time.sleep(delay)
     system.since = path.stat().st_size
-    system.stack.kill9(AGENT)
+    system.stack[AGENT].kill()
     system.stack.restart(AGENT)
 
 
-def tail(path, since):
+def tail(path: Any, since: Any) -> Any:
     with path.open("rb") as log:
         log.seek(since)
         return log.read()
@@ -183,11 +185,13 @@ def tail(path, since):
 
 @pytest.mark.spec("agent:35", "agent:36", "agent:37", "agent:80", "agent:105", "agent:138")
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_kill_of_the_agent_starts_a_container_twice_or_loses_anything(system, study, seed):
+def test_no_kill_of_the_agent_starts_a_container_twice_or_loses_anything(
+    system: Any, study: Any, seed: Any
+) -> None:
     actions = {"source": source()} | {f"work{n}": work(f"work{n}") for n in range(WORKS)}
     made = study(actions)
     system.since = 0
-    began, kills = time.monotonic(), Counter()
+    began, kills = time.monotonic(), Counter[str]()
     with ExitStack() as watches:
         load = Load(system, made, watches)
         for moment, delay in points(seed):

@@ -4,20 +4,24 @@ import asyncio
 import dataclasses
 import inspect
 import os
-import shutil
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import docker
 import pytest
+from docker import DockerClient
 from temporalio.testing import ActivityEnvironment
 
 from rap.models import JobDefinition, PrivacyLevel, Study
 from rap.settings import AgentSettings
+from tests.docker.busybox import build_busybox
 from worker_agent.host import Host
+from worker_agent.pauses import Pauses
 
-IMAGE = "ghcr.io/opensafely-core/busybox:v1"
+IMPATIENT = Pauses(early_tries=(0.01, 0.01))
 PATIENCE = 60
 """Seconds after which a test gives up what it waits for."""
 PROJECT = """\
@@ -32,36 +36,24 @@ actions:
 
 
 @pytest.fixture(scope="session")
-def docker_client():
+def docker_client() -> Iterator[DockerClient]:
     client = docker.from_env()
     yield client
     client.close()
 
 
 @pytest.fixture(scope="session")
-def image(docker_client, tmp_path_factory):
+def image(docker_client: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The name of an image that holds nothing but busybox."""
-    folder = tmp_path_factory.mktemp("image")
-    busybox = shutil.which("busybox")
-    assert busybox, "the docker tests need busybox-static"
-    shutil.copy(busybox, folder / "busybox")
-    (folder / "Dockerfile").write_text(
-        "FROM scratch\n"
-        "COPY busybox /bin/busybox\n"
-        'RUN ["/bin/busybox", "--install", "/bin"]\n'
-        "LABEL org.opencontainers.image.version=v1.2.3\n"
-        "WORKDIR /workspace\n"
-    )
-    docker_client.images.build(path=str(folder), tag=IMAGE, rm=True)
-    return IMAGE
+    return build_busybox(docker_client, tmp_path_factory.mktemp("image"))
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory):
+def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     """A repository with a project file."""
     repo = tmp_path_factory.mktemp("study")
 
-    def git(*args):
+    def git(*args: str) -> str:
         identity = ["-c", "user.name=T", "-c", "user.email=t@example.org"]
         done = subprocess.run(
             ["git", *identity, *args], cwd=repo, check=True, capture_output=True, text=True
@@ -77,7 +69,7 @@ def study(tmp_path_factory):
 
 
 @pytest.fixture
-def agent_env(tmp_path):
+def agent_env(tmp_path: Path) -> dict[str, str]:
     """The environment of an agent whose folders are this test's own."""
     return {
         "BACKEND": "test",
@@ -89,23 +81,23 @@ def agent_env(tmp_path):
 
 
 @pytest.fixture
-def settings(agent_env, monkeypatch):
+def settings(agent_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AgentSettings:
     for name, value in agent_env.items():
         monkeypatch.setenv(name, value)
     return AgentSettings()
 
 
 @pytest.fixture
-def host(settings):
-    return Host.of(settings)
+def host(settings: AgentSettings) -> Host:
+    return Host.of(settings, IMPATIENT)
 
 
 @pytest.fixture
-def job(study, image, docker_client):
+def job(study: Study, image: str, docker_client: DockerClient) -> Iterator[Callable[..., Any]]:
     """Makes definitions of jobs that run a shell command; their containers go with the test."""
     made = []
 
-    def make(script="true", **changes):
+    def make(script: str = "true", **changes: Any) -> JobDefinition:
         job_id = f"t{uuid4().hex[:15]}"
         made.append(job_id)
         definition = JobDefinition(
@@ -135,24 +127,31 @@ def job(study, image, docker_client):
 
 
 @pytest.fixture
-def activity_environment():
+def activity_environment() -> Callable[[], "Environment"]:
     """Makes environments that an activity can run in without a server."""
 
-    def make():
-        environment = ActivityEnvironment()
-        environment.heartbeats = []
-        environment.on_heartbeat = lambda *details: environment.heartbeats.append(details)
+    def make() -> Environment:
+        environment = Environment()
         environment.info = dataclasses.replace(environment.info, task_token=os.urandom(8))
         return environment
 
     return make
 
 
-def files_in(folder: Path):
+class Environment(ActivityEnvironment):
+    """One that keeps the heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heartbeats: list[Any] = []
+        self.on_heartbeat = lambda *details: self.heartbeats.append(details)
+
+
+def files_in(folder: Path) -> list[Any]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
 
 
-async def eventually(condition, what="what the test waits for"):
+async def eventually(condition: Callable[..., Any], what: str = "what the test waits for") -> Any:
     """The first true answer of a condition that may be a coroutine function."""
     try:
         async with asyncio.timeout(PATIENCE):

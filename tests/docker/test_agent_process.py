@@ -9,21 +9,30 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from signal import Signals
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from docker import DockerClient
+from docker.models.containers import Container
 from temporalio import workflow
-from temporalio.client import WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from infra.temporal.dev_server import DevServer
 from rap import ids
+from rap.contracts.workflows import REPORT
 from rap.egress import AgentReport, Ending, Stage
-from rap.messages import JobAttempt, StopOrder, StopReason
+from rap.messages.jobs import AttemptResult, JobAttempt, StopOrder, StopReason
+from rap.models import JobDefinition, Study
+from rap.temporal.ends import end_in
 from tests.docker.conftest import PATIENCE, eventually, files_in
 from tests.support import temporal
-from workflows.job import JobWorkflow
+from workflows.job.workflow import JobWorkflow
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
@@ -45,7 +54,7 @@ class Reports:
     async def run(self) -> None:
         await workflow.wait_condition(lambda: False)
 
-    @workflow.signal
+    @workflow.signal(name=REPORT.name)
     def report(self, report: AgentReport) -> None:
         self.kept.append(report)
 
@@ -55,20 +64,20 @@ class Reports:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DevServer]:
     log = tmp_path_factory.mktemp("agent-temporal") / "server.log"
     with temporal.temporal_server(log=log) as running:
         yield running
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def client(server):
+async def client(server: DevServer) -> AsyncIterator[Any]:
     async with temporal.temporal_client(server) as client:
         yield client
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def controller(client):
+async def controller(client: Client) -> AsyncIterator[Worker]:
     worker = Worker(
         client,
         task_queue=ids.CONTROLLER_QUEUE,
@@ -82,44 +91,42 @@ async def controller(client):
 class Agent:
     """The agent's process and its log."""
 
-    def __init__(self, env, log):
-        self.env, self.log, self.process = env, log, None
-        self.prefix = []
+    def __init__(self, env: dict[str, str], log: Path) -> None:
+        self.env, self.log, self.backend = env, log, env["BACKEND"]
+        self.process: subprocess.Popen[bytes] | None = None
+        self.prefix: list[str] = []
 
-    async def start(self):
+    async def start(self) -> None:
         seen = self.text().count(STARTED)
         with self.log.open("ab") as output:
             command = [*self.prefix, sys.executable, "-m", "worker_agent"]
             self.process = await asyncio.to_thread(
-                subprocess.Popen,
-                command,
-                env=self.env,
-                stderr=output,
-                stdout=output,
+                lambda: subprocess.Popen(command, env=self.env, stderr=output, stdout=output)
             )
 
-        def started():
+        def started() -> bool:
             assert self.process.poll() is None, self.text()
             return self.text().count(STARTED) > seen
 
         await eventually(started, "the agent")
 
-    def text(self):
+    def text(self) -> str:
         return self.log.read_text() if self.log.exists() else ""
 
-    async def end(self, number):
+    async def end(self, number: Signals) -> int:
         """Send a signal; the exit status."""
         self.process.send_signal(number)
         return await asyncio.to_thread(self.process.wait, 30)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def agent(agent_env, server, controller, tmp_path):
+async def agent(
+    agent_env: dict[str, str], server: DevServer, controller: Worker, tmp_path: Path
+) -> AsyncIterator[Agent]:
     backend = f"b{uuid4().hex[:8]}"
     env = {**os.environ, **agent_env, "BACKEND": backend, "BACKENDS": backend}
     env |= {"TEMPORAL_ADDRESS": server.address, "STATS_POLL_INTERVAL": "0.2"}
     process = Agent(env, tmp_path / "agent.log")
-    process.backend = backend
     yield process
     if process.process is not None and process.process.poll() is None:
         process.process.kill()
@@ -127,24 +134,24 @@ async def agent(agent_env, server, controller, tmp_path):
 
 
 @pytest.fixture
-def attempt(agent, client):
+def attempt(agent: Agent, client: Client) -> Callable[..., Any]:
     """Starts the real workflow of an attempt on the agent's host."""
 
-    async def start(definition, host="main") -> WorkflowHandle:
+    async def start(definition: JobDefinition, host: str = "main") -> WorkflowHandle:
         definition = definition.model_copy(update={"backend": agent.backend})
         return await client.start_workflow(
             JobWorkflow.run,
             JobAttempt(definition=definition, attempt=1, host=host),
-            id=ids.job_workflow_id(definition.id),
+            id=ids.job_workflow_id(definition.workspace, definition.action, definition.id),
             task_queue=ids.CONTROLLER_QUEUE,
         )
 
     return start
 
 
-async def container_of(docker_client, definition):
+async def container_of(docker_client: DockerClient, definition: JobDefinition) -> Container:
     """The container of a job, as soon as it runs."""
-    filters = {"name": f"^/os-job-{definition.id}$", "status": "running"}
+    filters: dict[str, Any] = {"name": f"^/os-job-{definition.id}$", "status": "running"}
     (found,) = await eventually(
         lambda: asyncio.to_thread(docker_client.containers.list, filters=filters),
         "a running container",
@@ -152,18 +159,22 @@ async def container_of(docker_client, definition):
     return found
 
 
-def let_go_on(tmp_path, definition):
+def let_go_on(tmp_path: Path, definition: JobDefinition) -> None:
     (tmp_path / "high/volumes" / definition.id / "go").touch()
 
 
-def record(tmp_path, definition):
+def record(tmp_path: Path, definition: JobDefinition) -> dict[str, Any]:
     (path,) = (tmp_path / "high/logs").glob(f"*/os-job-{definition.id}/metadata.json")
     return json.loads(path.read_text())
 
 
 async def test_an_agent_that_is_killed_goes_on_with_its_container_at_once(
-    agent, attempt, job, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     await agent.start()
     definition = job(WAITS)
     handle = await attempt(definition)
@@ -181,8 +192,12 @@ async def test_an_agent_that_is_killed_goes_on_with_its_container_at_once(
 
 
 async def test_an_agent_told_to_stop_leaves_its_containers_and_exits_with_zero(
-    agent, attempt, job, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     await agent.start()
     definition = job(WAITS)
     handle = await attempt(definition)
@@ -200,17 +215,25 @@ async def test_an_agent_told_to_stop_leaves_its_containers_and_exits_with_zero(
 
 @pytest.mark.parametrize("stop", ["order", "cancel"])
 async def test_a_stopped_attempt_ends_as_cancelled_and_leaves_nothing(
-    agent, attempt, job, docker_client, tmp_path, stop
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+    stop: str,
+) -> None:
     await agent.start()
     definition = job(WAITS)
     handle = await attempt(definition)
     await container_of(docker_client, definition)
     if stop == "order":
         await handle.signal(JobWorkflow.stop, StopOrder(reason=StopReason.CANCELLED))
+        result = await asyncio.wait_for(handle.result(), PATIENCE)
     else:
         await handle.cancel()
-    result = await asyncio.wait_for(handle.result(), PATIENCE)
+        with pytest.raises(WorkflowFailureError) as failure:
+            await asyncio.wait_for(handle.result(), PATIENCE)
+        result = end_in(failure.value, AttemptResult)
     assert result.outcome.ending is Ending.CANCELLED
     name = f"^/os-job-{definition.id}$"
     assert docker_client.containers.list(all=True, filters={"name": name}) == []
@@ -219,8 +242,12 @@ async def test_a_stopped_attempt_ends_as_cancelled_and_leaves_nothing(
 
 
 async def test_a_stop_while_the_agent_is_away_is_carried_out_when_it_is_back(
-    agent, attempt, job, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     await agent.start()
     definition = job(WAITS)
     handle = await attempt(definition)
@@ -235,16 +262,21 @@ async def test_a_stop_while_the_agent_is_away_is_carried_out_when_it_is_back(
 
 
 async def test_reports_tell_the_backend_of_the_host_and_its_jobs(
-    agent, attempt, job, client, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    client: Client,
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     reports = await client.start_workflow(
         Reports.run,
         id=ids.backend_workflow_id(agent.backend),
         task_queue=ids.CONTROLLER_QUEUE,
     )
 
-    async def report_with(condition):
-        async def latest():
+    async def report_with(condition: Callable[..., Any]) -> AgentReport:
+        async def latest() -> AgentReport | None:
             kept = await reports.query(Reports.reports)
             return kept[-1] if kept and condition(kept[-1]) else None
 
@@ -269,8 +301,12 @@ async def test_reports_tell_the_backend_of_the_host_and_its_jobs(
 
 
 async def test_a_job_that_runs_long_enough_is_measured(
-    agent, attempt, job, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     await agent.start()
     definition = job(f"while ! [ -e /workspace/go ]; do :; done; {WAITS}", cpu_count=0.5)
     handle = await attempt(definition)
@@ -285,8 +321,12 @@ async def test_a_job_that_runs_long_enough_is_measured(
 
 
 async def test_a_finished_job_of_a_dead_agent_leaves_no_container_behind(
-    agent, attempt, job, docker_client, image
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    image: str,
+) -> None:
     await agent.start()
     definition = job("true", output_spec={})
     await (await attempt(definition)).result()
@@ -300,8 +340,12 @@ async def test_a_finished_job_of_a_dead_agent_leaves_no_container_behind(
 
 
 async def test_a_second_agent_takes_the_jobs_over_without_a_gap(
-    agent, attempt, job, docker_client, tmp_path
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    docker_client: DockerClient,
+    tmp_path: Path,
+) -> None:
     await agent.start()
     running, stopped = job(WAITS), job(WAITS)
     handles = [await attempt(each) for each in (running, stopped)]
@@ -330,7 +374,9 @@ async def test_a_second_agent_takes_the_jobs_over_without_a_gap(
         assert await second.end(signal.SIGTERM) == 0
 
 
-async def test_an_agent_is_not_asked_to_go_before_its_successor_could_work(agent, tmp_path):
+async def test_an_agent_is_not_asked_to_go_before_its_successor_could_work(
+    agent: Agent, tmp_path: Path
+) -> None:
     await agent.start()
     second = Agent({**agent.env, "TEMPORAL_ADDRESS": "127.0.0.1:1"}, tmp_path / "second.log")
     starting = asyncio.create_task(second.start())
@@ -342,7 +388,9 @@ async def test_an_agent_is_not_asked_to_go_before_its_successor_could_work(agent
 
 
 @pytest.mark.parametrize("identity", ["a process that has gone", "another namespace", "unreadable"])
-async def test_an_agent_that_cannot_be_asked_is_waited_for(agent, tmp_path, identity):
+async def test_an_agent_that_cannot_be_asked_is_waited_for(
+    agent: Agent, tmp_path: Path, identity: str
+) -> None:
     await agent.start()
     lock = tmp_path / "workdir/state/agent.lock"
     holder = json.loads(lock.read_text())
@@ -365,8 +413,13 @@ async def test_an_agent_that_cannot_be_asked_is_waited_for(agent, tmp_path, iden
 
 
 async def test_an_agent_that_is_not_root_runs_jobs_as_itself(
-    agent, attempt, job, study, tmp_path, docker_client
-):
+    agent: Agent,
+    attempt: Callable[..., Any],
+    job: Callable[..., Any],
+    study: Study,
+    tmp_path: Path,
+    docker_client: DockerClient,
+) -> None:
     if os.geteuid() != 0:
         pytest.skip("all tests here run as another user than root")
     socket = Path("/var/run/docker.sock").stat()
@@ -406,14 +459,16 @@ async def test_an_agent_that_is_not_root_runs_jobs_as_itself(
         assert f"set it to {UID}" in refused[1]
 
 
-def leave_unstarted(env, prefix=(), **changes):
+def leave_unstarted(
+    env: dict[str, str], prefix: list[str] | tuple[Any, ...] = (), **changes: Any
+) -> tuple[int, str]:
     env = {**env, **changes}
     command = [*prefix, sys.executable, "-m", "worker_agent"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE)
     return done.returncode, done.stderr.strip()
 
 
-async def test_an_agent_without_a_backend_says_so(agent):
+async def test_an_agent_without_a_backend_says_so(agent: Agent) -> None:
     code, text = await asyncio.to_thread(leave_unstarted, agent.env, BACKEND="")
     assert code == 2
     assert text == (
@@ -422,7 +477,9 @@ async def test_an_agent_without_a_backend_says_so(agent):
 
 
 @pytest.mark.spec("agent:164")
-async def test_an_agent_with_settings_that_cannot_work_says_which(agent, tmp_path):
+async def test_an_agent_with_settings_that_cannot_work_says_which(
+    agent: Agent, tmp_path: Path
+) -> None:
     file = tmp_path / "file"
     file.touch()
     wrong = {
@@ -431,7 +488,7 @@ async def test_an_agent_with_settings_that_cannot_work_says_which(agent, tmp_pat
         "HIGH_PRIVACY_STORAGE_BASE": (f"{file}/x", f"HIGH_PRIVACY_STORAGE_BASE: {file}/x cannot"),
     }
     for name, (value, sentence) in wrong.items():
-        code, text = await asyncio.to_thread(leave_unstarted, agent.env, **{name: value})
+        code, text = await asyncio.to_thread(leave_unstarted, agent.env, (), **{name: value})
         assert code == 2
         assert text.startswith(sentence)
         assert "Traceback" not in text
@@ -456,8 +513,8 @@ async def test_an_agent_with_settings_that_cannot_work_says_which(agent, tmp_pat
     ],
 )
 async def test_an_agent_that_waits_for_a_service_says_so_once_and_can_be_stopped(
-    agent, tmp_path, name, value, number, sentence
-):
+    agent: Agent, tmp_path: Path, name: str, value: str, number: Signals, sentence: str
+) -> None:
     waiting = Agent({**agent.env, name: value}, tmp_path / "waiting.log")
     starting = asyncio.create_task(waiting.start())
     await eventually(lambda: sentence in waiting.text(), sentence)

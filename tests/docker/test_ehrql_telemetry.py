@@ -2,11 +2,16 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from docker import DockerClient
 
-from rap.cli.main import run_app
-from tests.support.spans import receiver
+from cli.main import run_app
+from rap.settings import AgentSettings
+from tests.support.spans import Receiver, receiver
 from worker_agent.workspace.storage import Storage
 
 pytestmark = pytest.mark.docker
@@ -35,7 +40,7 @@ T = 1_767_323_045
 
 
 @pytest.fixture(scope="module")
-def ehrql(docker_client, tmp_path_factory):
+def ehrql(docker_client: DockerClient, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An image whose script turns lines of a log into JSON."""
     folder = tmp_path_factory.mktemp("ehrql")
     shutil.copy(shutil.which("busybox"), folder / "busybox")
@@ -55,14 +60,20 @@ def ehrql(docker_client, tmp_path_factory):
 
 
 @pytest.fixture
-def collector():
+def collector() -> Iterator[Receiver]:
     with receiver() as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
-def _surroundings(settings, collector, monkeypatch, tmp_path, ehrql):
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+def _surroundings(
+    settings: AgentSettings,
+    collector: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    ehrql: str,
+) -> None:
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DOCKER_REGISTRY", REGISTRY)
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
@@ -73,10 +84,14 @@ def _surroundings(settings, collector, monkeypatch, tmp_path, ehrql):
 
 
 @pytest.fixture
-def finished(settings):
+def finished(settings: AgentSettings) -> Callable[..., Any]:
     """Leaves the record and the log of a finished job."""
 
-    def make(job_id="jobjobjobjobjob1", image="ghcr.io/opensafely-core/ehrql:v1", **changes):
+    def make(
+        job_id: str = "jobjobjobjobjob1",
+        image: str = "ghcr.io/opensafely-core/ehrql:v1",
+        **changes: Any,
+    ) -> Path:
         folder = Storage(settings).logs / "2026-01" / f"os-job-{job_id}"
         folder.mkdir(parents=True)
         record = {
@@ -121,8 +136,12 @@ ATTRIBUTES = {
 @pytest.mark.spec("agent:160")
 @pytest.mark.parametrize("by_folder", [False, True])
 def test_the_queries_of_a_finished_job_are_sent_as_spans(
-    finished, collector, capsys, by_folder, docker_client
-):
+    finished: Callable[..., Any],
+    collector: Receiver,
+    capsys: pytest.CaptureFixture[str],
+    by_folder: bool,
+    docker_client: DockerClient,
+) -> None:
     folder = finished()
     before = {each.id for each in docker_client.containers.list(all=True)}
     job = str(folder) if by_folder else "jobjobjobjobjob1"
@@ -152,7 +171,9 @@ def test_the_queries_of_a_finished_job_are_sent_as_spans(
 
 
 @pytest.mark.spec("agent:160")
-def test_a_job_of_another_program_is_refused(finished, collector, capsys):
+def test_a_job_of_another_program_is_refused(
+    finished: Callable[..., Any], collector: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
     finished(image="ghcr.io/opensafely-core/python:v2")
     assert run_app(["agent", "ehrql-telemetry", "timings", "jobjobjobjobjob1"]) == 1
     said = capsys.readouterr().err
@@ -160,19 +181,27 @@ def test_a_job_of_another_program_is_refused(finished, collector, capsys):
     assert collector.requests == []
 
 
-def test_a_job_that_is_not_there_is_refused_with_where_to_look(capsys, settings):
+def test_a_job_that_is_not_there_is_refused_with_where_to_look(
+    capsys: pytest.CaptureFixture[str], settings: AgentSettings
+) -> None:
     assert run_app(["agent", "ehrql-telemetry", "timings", "nosuchjob"]) == 1
     assert str(settings.high_privacy / "logs") in capsys.readouterr().err
 
 
-def test_without_a_receiver_nothing_is_pretended(finished, capsys, monkeypatch):
+def test_without_a_receiver_nothing_is_pretended(
+    finished: Callable[..., Any],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     finished()
     monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
     assert run_app(["agent", "ehrql-telemetry", "timings", "jobjobjobjobjob1"]) == 2
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in capsys.readouterr().err
 
 
-def test_spans_that_the_receiver_refuses_are_a_failure(finished, capsys, collector):
+def test_spans_that_the_receiver_refuses_are_a_failure(
+    finished: Callable[..., Any], capsys: pytest.CaptureFixture[str], collector: Receiver
+) -> None:
     finished()
     collector.status = 400
     assert run_app(["agent", "ehrql-telemetry", "timings", "jobjobjobjobjob1"]) == 1
@@ -190,8 +219,8 @@ def test_spans_that_the_receiver_refuses_are_a_failure(finished, capsys, collect
     ],
 )  # fmt: skip
 def test_the_spans_of_a_log_have_the_attributes_that_were_given_and_no_others(
-    tmp_path, collector, options, attributes
-):
+    tmp_path: Path, collector: Receiver, options: list[Any], attributes: dict[str, Any]
+) -> None:
     log = tmp_path / "run.log"
     log.write_text(LOG)
     command = ["agent", "ehrql-log-telemetry", "timings", str(log), "generate-measures", *options]
@@ -206,7 +235,9 @@ def test_the_spans_of_a_log_have_the_attributes_that_were_given_and_no_others(
     assert root.end_time_unix_nano == (T + 2) * NS
 
 
-def test_a_log_that_tells_of_no_query_and_wrong_attributes_are_refused(tmp_path, capsys):
+def test_a_log_that_tells_of_no_query_and_wrong_attributes_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "run.log"
     log.write_text("2026-01-02T03:04:06Z blank\n")
     command = ["agent", "ehrql-log-telemetry", "timings", str(log), "generate-dataset"]

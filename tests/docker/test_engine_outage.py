@@ -3,7 +3,9 @@
 import asyncio
 import dataclasses
 import json
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -11,54 +13,28 @@ import pytest_asyncio
 from activities.agent.control import Control
 from activities.agent.run_job import RunJob
 from rap.egress import Ending, Fault, Stage
-from rap.messages import TerminateOrder
-from tests.docker.conftest import eventually
-from worker_agent import attempt
+from rap.errors import TransientFault
+from rap.messages.jobs import TerminateOrder
+from rap.models import JobDefinition
+from tests.docker.conftest import PATIENCE, eventually
+from tests.docker.engines import engine_with
+from tests.docker.wire import Wire
+from worker_agent import execution
+from worker_agent.closures import Door
 from worker_agent.egress_guard import AgentRestart
-from worker_agent.engine.docker import Engine
-from worker_agent.metrics import Sampler
+from worker_agent.gatekeeper import Gatekeeper
+from worker_agent.host import Host
+from worker_agent.pauses import Pauses
+from worker_agent.reports import Reporter
+from worker_agent.usage.sampler import Sampler
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
 WAITS = "while ! [ -e /workspace/go ]; do sleep 0.1; done"
 
 
-class Wire:
-    """A line to the engine that can be cut: what it looks like when the engine goes away."""
-
-    def __init__(self, path, target):
-        self.path, self.target = path, target
-        self.server = None
-        self.writers = set()
-
-    async def mend(self):
-        self.path.unlink(missing_ok=True)
-        self.server = await asyncio.start_unix_server(self._serve, self.path)
-
-    async def cut(self):
-        self.server.close()
-        self.path.unlink(missing_ok=True)
-        for writer in list(self.writers):
-            writer.transport.abort()
-
-    async def _serve(self, reader, writer):
-        far_reader, far_writer = await asyncio.open_unix_connection(self.target)
-        self.writers |= {writer, far_writer}
-        try:
-            await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
-        finally:
-            self.writers -= {writer, far_writer}
-
-    async def _pump(self, reader, writer):
-        with suppress(ConnectionError):
-            while data := await reader.read(65536):
-                writer.write(data)
-                await writer.drain()
-        writer.close()
-
-
 @pytest_asyncio.fixture
-async def wire(tmp_path):
+async def wire(tmp_path: Path) -> AsyncIterator[Any]:
     line = Wire(tmp_path / "engine.sock", "/var/run/docker.sock")
     await line.mend()
     yield line
@@ -66,34 +42,45 @@ async def wire(tmp_path):
 
 
 @pytest.fixture
-def host(host, wire, monkeypatch):
-    monkeypatch.setattr(attempt, "FIRST_DELAYS", (0.05, 0.05))
-    monkeypatch.setattr(attempt, "LATE_DELAYS", (0.05, 0.05))
-    return dataclasses.replace(host, engine=Engine(base_url=f"unix://{wire.path}"))
+def host(host: Host, wire: Wire) -> Host:
+    closures = host.closures
+    away = Door(Fault.ENGINE_UNAVAILABLE)
+    return dataclasses.replace(
+        host,
+        engine=engine_with(base_url=f"unix://{wire.path}", on_away=lambda: closures.close(away)),
+        pauses=Pauses(early_tries=(0.05, 0.05), late_tries=(0.05, 0.05)),
+    )
 
 
-@pytest.fixture
-def run(host, activity_environment):
-    def start(definition):
+@pytest_asyncio.fixture
+async def run(host: Host, activity_environment: Callable[..., Any]) -> AsyncIterator[Any]:
+    begun: list[Any] = []
+
+    def start(definition: JobDefinition, at: Host = host) -> asyncio.Task[Any]:
         environment = activity_environment()
-        task = asyncio.ensure_future(environment.run(RunJob(host).run_job, definition))
+        task = asyncio.ensure_future(environment.run(RunJob(at).run_job, definition))
         task.environment = environment
+        begun.append(task)
         return task
 
-    return start
+    yield start
+    for task in begun:
+        # A failed test's job would go on and fill the log of the next one.
+        task.environment.worker_shutdown()
+    await asyncio.gather(*begun, return_exceptions=True)
 
 
-def shown(host):
+def shown(host: Host) -> list[Any]:
     return [(each.progress.stage, each.progress.trouble) for each in host.jobs.reported()]
 
 
 async def test_a_running_job_outlasts_an_engine_that_is_away_longer_than_patience(
-    run, job, host, wire
-):
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, wire: Wire
+) -> None:
     definition = job(WAITS, output_spec={})
     task = run(definition)
     await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
-    before = await host.engine.inspect(definition.id)
+    before = await host.engine.containers.inspect(definition.id)
     await wire.cut()
     await eventually(lambda: shown(host) == [(Stage.EXECUTING, Fault.ENGINE_UNAVAILABLE)])
     await asyncio.sleep(0.5)  # many times the patience above
@@ -105,35 +92,109 @@ async def test_a_running_job_outlasts_an_engine_that_is_away_longer_than_patienc
     assert record["container_metadata"]["Id"] == before.id
 
 
-async def test_a_job_that_has_not_begun_is_given_up_when_the_engine_stays_away(
-    run, job, host, wire
-):
+async def test_a_job_that_has_not_begun_is_given_back_when_the_engine_stays_away(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, wire: Wire
+) -> None:
     await wire.cut()
-    outcome = await run(job(WAITS))
-    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.ENGINE_UNAVAILABLE)
+    definition = job(WAITS)
+    outcome = await run(definition)
+    assert (outcome.ending, outcome.fault) == (Ending.RETURNED, Fault.ENGINE_UNAVAILABLE)
+    assert host.closures.faults == (Fault.ENGINE_UNAVAILABLE,)
+    assert host.attempts.owner(definition.id) is None
+    assert not host.storage.volume(definition.id).exists()
+
+
+async def test_a_job_whose_start_was_asked_for_is_not_given_back(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    wire: Wire,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start = execution.start
+
+    async def start_and_lose_the_engine(*arguments: Any) -> None:
+        await start(*arguments)
+        await wire.cut()
+        raise TransientFault(Fault.ENGINE_UNAVAILABLE, "no answer")
+
+    monkeypatch.setattr(execution, "start", start_and_lose_the_engine)
+    definition = job(WAITS, output_spec={})
+    task = run(definition)
+    await eventually(lambda: [each[1] for each in shown(host)] == [Fault.ENGINE_UNAVAILABLE])
+    await asyncio.sleep(0.5)  # many times the patience above
+    assert not task.done()
+    (host.storage.volume(definition.id) / "go").touch()
+    await wire.mend()
+    outcome = await task
+    assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
+
+
+async def test_the_host_says_at_once_that_its_engine_is_away_and_when_it_is_back(
+    host: Host, wire: Wire
+) -> None:
+    host.settings.high_privacy.mkdir()
+    reporter = Reporter(host, None)
+    heard: list[bool] = []
+    host.closures.on_change = lambda: heard.append(host.closures.is_closed)
+    keeping = asyncio.create_task(Gatekeeper(host).run())
+    assert (await reporter.report("1.0")).room > 0
+    await wire.cut()
+    with pytest.raises(TransientFault):
+        await host.engine.containers.inspect("any")
+    report = await reporter.report(None)
+    assert (report.closed, report.room) == ((Fault.ENGINE_UNAVAILABLE,), 0)
+    assert heard == [True]
+    await wire.mend()
+    await eventually(lambda: heard == [True, False])
+    assert (await reporter.report("1.0")).closed == ()
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def test_a_job_that_waits_for_the_engine_goes_on_as_soon_as_it_is_back(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, wire: Wire
+) -> None:
+    # With these pauses it would wait for minutes.
+    patient = dataclasses.replace(host, pauses=Pauses(late_tries=(600.0,)))
+    keeping = asyncio.create_task(Gatekeeper(patient).run())
+    definition = job(WAITS, output_spec={})
+    task = run(definition, patient)
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
+    await wire.cut()
+    await eventually(lambda: shown(host) == [(Stage.EXECUTING, Fault.ENGINE_UNAVAILABLE)])
+    (host.storage.volume(definition.id) / "go").touch()
+    await wire.mend()
+    assert (await asyncio.wait_for(task, PATIENCE)).exit_code == 0
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
 
 
 async def test_a_stop_is_certain_even_if_the_engine_is_away_when_it_comes(
-    run, job, host, wire, activity_environment
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    wire: Wire,
+    activity_environment: Callable[..., Any],
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
     await wire.cut()
     order = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
-    with pytest.raises(attempt.TransientFault):
+    with pytest.raises(TransientFault):
         await activity_environment().run(Control(host).terminate_job, order)
     await asyncio.sleep(0.3)
     assert not task.done()
     await wire.mend()
     outcome = await task
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 137)
-    assert await host.engine.inspect(definition.id) is None
+    assert await host.engine.containers.inspect(definition.id) is None
 
 
 async def test_a_cancel_that_could_not_be_carried_out_is_known_to_the_next_agent(
-    run, job, host, wire
-):
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, wire: Wire
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])
@@ -149,7 +210,9 @@ async def test_a_cancel_that_could_not_be_carried_out_is_known_to_the_next_agent
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 137)
 
 
-async def test_measuring_without_an_engine_yields_nothing_and_harms_nothing(run, job, host, wire):
+async def test_measuring_without_an_engine_yields_nothing_and_harms_nothing(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, wire: Wire
+) -> None:
     definition = job(WAITS, output_spec={})
     task = run(definition)
     await eventually(lambda: shown(host) == [(Stage.EXECUTING, None)])

@@ -3,23 +3,31 @@
 import asyncio
 import dataclasses
 import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from docker import DockerClient
 
 from activities.agent.control import Control
 from activities.agent.run_job import RunJob
 from rap.egress import Ending, ExitNote, Fault, Stage
-from rap.messages import TerminateOrder
-from tests.docker.conftest import PATIENCE, eventually
+from rap.messages.jobs import TerminateOrder
+from rap.models import JobDefinition
+from rap.settings import AgentSettings
+from tests.docker.conftest import IMPATIENT, PATIENCE, eventually
 from tests.docker.registry import Registry
-from worker_agent import attempt, execution
+from worker_agent import execution
 from worker_agent.egress_guard import AgentRestart
 from worker_agent.engine.container import DatabaseHost
-from worker_agent.engine.docker import Engine
+from worker_agent.engine.container_calls import Containers
+from worker_agent.engine.facts import ContainerFacts, EndEvents
 from worker_agent.host import Host
-from worker_agent.run_book import RunRecord
+from worker_agent.pauses import Pauses
+from worker_agent.state.runs import RunRecord
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
@@ -29,14 +37,9 @@ GREEDY = "x=a; while :; do x=$x$x; done"
 WRITES = "mkdir output; echo a,b > output/one.csv"
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(attempt, "FIRST_DELAYS", (0.01, 0.01))
-
-
 @pytest.fixture
-def run(host, activity_environment):
-    def start(definition, at: Host = host):
+def run(host: Host, activity_environment: Callable[..., Any]) -> Callable[..., Any]:
+    def start(definition: JobDefinition, at: Host = host) -> asyncio.Task[Any]:
         environment = activity_environment()
         task = asyncio.ensure_future(environment.run(RunJob(at).run_job, definition))
         task.environment = environment
@@ -46,51 +49,54 @@ def run(host, activity_environment):
 
 
 @pytest.fixture
-def with_settings(settings):
+def with_settings(settings: AgentSettings) -> Callable[..., Any]:
     """Makes hosts whose settings differ."""
 
-    def make(**changes):
-        return Host.of(settings.model_copy(update=changes))
+    def make(**changes: Any) -> Host:
+        return Host.of(settings.model_copy(update=changes), IMPATIENT)
 
     return make
 
 
-def metadata(host, definition):
+def metadata(host: Host, definition: JobDefinition) -> dict[str, Any]:
     return json.loads((host.storage.log_dir(definition) / "metadata.json").read_text())
 
 
-def log_of(host, definition):
+def log_of(host: Host, definition: JobDefinition) -> str:
     return (host.storage.log_dir(definition) / "logs.txt").read_text()
 
 
-def let_go_on(host, definition, name="go"):
+def let_go_on(host: Host, definition: JobDefinition, name: str = "go") -> None:
     (host.storage.volume(definition.id) / name).touch()
 
 
-async def watched(host, definition):
+async def watched(host: Host, definition: JobDefinition) -> ContainerFacts:
     """The container of a job, as soon as it is being watched."""
 
-    def found():
+    def found() -> ContainerFacts | None:
         job = host.jobs.find(definition.id, definition.task_id)
-        return job and job.container
+        return job.container if job else None
 
     return await eventually(found, "a running container")
 
 
-async def oom_seen(host, definition, container):
+async def oom_seen(host: Host, definition: JobDefinition, container: ContainerFacts) -> None:
     await eventually(
-        lambda: host.runs.read(definition.id, container.id).oom_kills, "a process out of memory"
+        lambda: host.runs.read(definition.task_id, container.id).oom_kills,
+        "a process out of memory",
     )
 
 
-async def leave(task):
+async def leave(task: Any) -> None:
     """The agent shuts down."""
     task.environment.worker_shutdown()
     with pytest.raises(AgentRestart):
         await task
 
 
-async def test_a_fork_bomb_hits_its_limit_and_nobody_else(run, job, with_settings):
+async def test_a_fork_bomb_hits_its_limit_and_nobody_else(
+    run: Callable[..., Any], job: Callable[..., Any], with_settings: Callable[..., Any]
+) -> None:
     at = with_settings(container_pids_limit=32)
     # The shell stays for a while, and needs no process for that.
     bombing = "mkfifo /workspace/p; b() { b | b & }; b; read -t 1 x <> /workspace/p; exit 3"
@@ -108,7 +114,9 @@ async def test_a_fork_bomb_hits_its_limit_and_nobody_else(run, job, with_setting
     assert 16 < int(processes) <= 32
 
 
-async def test_a_job_gets_its_memory_and_no_swap_on_top(run, job, host):
+async def test_a_job_gets_its_memory_and_no_swap_on_top(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WAIT, memory_limit=MEMORY, output_spec={})
     task = run(definition)
     container = await watched(host, definition)
@@ -127,7 +135,9 @@ TRIES = (
 
 
 @pytest.mark.parametrize("user", [0, 10001])
-async def test_a_read_only_image_leaves_the_usual_places_to_write_to(run, job, with_settings, user):
+async def test_a_read_only_image_leaves_the_usual_places_to_write_to(
+    run: Callable[..., Any], job: Callable[..., Any], with_settings: Callable[..., Any], user: int
+) -> None:
     at = with_settings(read_only_images=("busybox",), docker_user_id=user, docker_group_id=user)
     definition = job(TRIES, output_spec={}, memory_limit=MEMORY)
     await run(definition, at)
@@ -144,7 +154,9 @@ async def test_a_read_only_image_leaves_the_usual_places_to_write_to(run, job, w
     assert lines[-2:] == ["ran-from-tmp", "1"]
 
 
-async def test_an_image_that_is_not_listed_may_write_to_its_own_files(run, job, with_settings):
+async def test_an_image_that_is_not_listed_may_write_to_its_own_files(
+    run: Callable[..., Any], job: Callable[..., Any], with_settings: Callable[..., Any]
+) -> None:
     at = with_settings(read_only_images=("*", "-busybox"))
     definition = job("cp /bin/busybox /bin/mine && echo root-written", output_spec={})
     assert (await run(definition, at)).exit_code == 0
@@ -152,10 +164,10 @@ async def test_an_image_that_is_not_listed_may_write_to_its_own_files(run, job, 
 
 
 async def test_a_full_tmp_is_an_error_of_the_program_and_counts_to_its_memory(
-    run, job, with_settings, monkeypatch
-):
-    monkeypatch.setattr(execution, "LOOK_AT_MEMORY_EVERY", 0.05)
-    at = with_settings(read_only_images=("busybox",))
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings
+) -> None:
+    strict = settings.model_copy(update={"read_only_images": ("busybox",)})
+    at = Host.of(strict, Pauses(memory=0.05))
     fill = "dd if=/dev/zero of=/tmp/file bs=1M count=60; echo code $?; touch /workspace/filled"
     definition = job(f"{fill}; {WAIT}", memory_limit="64M", output_spec={})
     task = run(definition, at)
@@ -169,21 +181,36 @@ async def test_a_full_tmp_is_an_error_of_the_program_and_counts_to_its_memory(
     assert outcome.memory_peak_bytes >= 32 * 2**20
 
 
-class DeafEngine(Engine):
-    """An engine that never hears of a lack of memory, as happens now and then."""
+class DeafContainers:
+    """Those of an engine that never hears of a lack of memory, as happens now and then."""
 
-    async def wait(self, job_id):
-        ended = await super().wait(job_id)
+    def __init__(self, containers: Containers) -> None:
+        self._containers = containers
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return getattr(self._containers, name)
+
+    async def wait(self, job_id: str) -> ContainerFacts:
+        ended = await self._containers.wait(job_id)
         return ended.model_copy(update={"oom_killed": False})
 
-    async def end_of(self, container):
-        return (await super().end_of(container)).model_copy(update={"out_of_memory": False})
+    async def end_of(self, container: ContainerFacts) -> EndEvents:
+        events = await self._containers.end_of(container)
+        return events.model_copy(update={"out_of_memory": False})
 
 
 @pytest.mark.spec("agent:108")
-@pytest.mark.parametrize("engine", [Engine, DeafEngine])
-async def test_every_program_that_outgrows_its_memory_is_told_so(run, job, host, engine):
-    at = dataclasses.replace(host, engine=engine())
+@pytest.mark.parametrize("hears", [True, False])
+async def test_every_program_that_outgrows_its_memory_is_told_so(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, hears: bool
+) -> None:
+    containers = (
+        host.engine.containers
+        if hears
+        else cast("Containers", DeafContainers(host.engine.containers))
+    )
+    engine = dataclasses.replace(host.engine, containers=containers)
+    at = dataclasses.replace(host, engine=engine)
     definitions = [job(f"{WAIT}; {GREEDY}", memory_limit=MEMORY) for _ in range(4)]
     tasks = [run(each, at) for each in definitions]
     for each in definitions:
@@ -202,7 +229,9 @@ async def test_every_program_that_outgrows_its_memory_is_told_so(run, job, host,
         assert record["oom_killed"] is True
 
 
-async def test_a_lack_of_memory_that_made_a_program_fail_is_told_as_its_reason(run, job, host):
+async def test_a_lack_of_memory_that_made_a_program_fail_is_told_as_its_reason(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"{WAIT}; ({GREEDY}); exit 1", memory_limit=MEMORY)
     task = run(definition)
     await watched(host, definition)
@@ -213,7 +242,9 @@ async def test_a_lack_of_memory_that_made_a_program_fail_is_told_as_its_reason(r
     assert message == "Job ran out of memory (limit was 0.02GB)"
 
 
-async def test_a_program_that_succeeds_in_spite_of_a_lack_of_memory_has_succeeded(run, job, host):
+async def test_a_program_that_succeeds_in_spite_of_a_lack_of_memory_has_succeeded(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"{WAIT}; ({GREEDY}); {WRITES}", memory_limit=MEMORY)
     task = run(definition)
     await watched(host, definition)
@@ -226,8 +257,11 @@ async def test_a_program_that_succeeds_in_spite_of_a_lack_of_memory_has_succeede
 
 
 async def test_where_the_kernels_counters_are_out_of_sight_the_engine_is_believed(
-    run, job, with_settings, tmp_path
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
     at = with_settings(cgroup_root=tmp_path)
     # The engine hears of it a moment late, and forgets it if the container is gone by then.
     definition = job(f"({GREEDY}); sleep 1; exit 1", memory_limit=MEMORY)
@@ -236,27 +270,31 @@ async def test_where_the_kernels_counters_are_out_of_sight_the_engine_is_believe
     assert outcome.memory_peak_bytes is None
 
 
-async def test_what_was_seen_of_a_run_is_known_to_the_next_agent(run, job, host, settings):
+async def test_what_was_seen_of_a_run_is_known_to_the_next_agent(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
+) -> None:
     definition = job(f"({GREEDY}); {WAIT}; exit 1", memory_limit=MEMORY)
     task = run(definition)
     container = await watched(host, definition)
     await oom_seen(host, definition, container)
     await leave(task)
     let_go_on(host, definition)
-    await host.engine.wait(definition.id)
-    second = Host.of(settings)
-    assert second.runs.read(definition.id, container.id).oom_kills == 1
+    await host.engine.containers.wait(definition.id)
+    second = Host.of(settings, IMPATIENT)
+    assert second.runs.read(definition.task_id, container.id).oom_kills == 1
     outcome = await run(definition, second)
     assert (outcome.exit_code, outcome.exit_note) == (1, ExitNote.OUT_OF_MEMORY)
     assert outcome.memory_peak_bytes >= 15 * 2**20
 
 
-async def test_the_word_of_the_agent_before_counts_when_the_engine_says_nothing(run, job, host):
+async def test_the_word_of_the_agent_before_counts_when_the_engine_says_nothing(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"{WAIT}; exit 1", memory_limit=MEMORY)
     task = run(definition)
     container = await watched(host, definition)
     await leave(task)
-    host.runs.write(definition.id, RunRecord(container_id=container.id, oom_kills=1))
+    host.runs.write(definition.task_id, RunRecord(container_id=container.id, oom_kills=1))
     again = run(definition)
     await watched(host, definition)
     let_go_on(host, definition)
@@ -264,12 +302,14 @@ async def test_the_word_of_the_agent_before_counts_when_the_engine_says_nothing(
 
 
 @pytest.mark.spec("agent:107")
-async def test_a_kill_is_never_taken_for_a_lack_of_memory(run, job, host):
+async def test_a_kill_is_never_taken_for_a_lack_of_memory(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"({GREEDY}); {WAIT}", memory_limit=MEMORY)
     task = run(definition)
     container = await watched(host, definition)
     await oom_seen(host, definition, container)
-    await host.engine.kill(container.id)
+    await host.engine.containers.kill(container.id)
     outcome = await task
     assert (outcome.exit_code, outcome.exit_note) == (137, ExitNote.KILLED)
     message = metadata(host, definition)["status_message"]
@@ -277,7 +317,9 @@ async def test_a_kill_is_never_taken_for_a_lack_of_memory(run, job, host):
 
 
 @pytest.mark.spec("agent:47")
-async def test_a_cancel_is_never_taken_for_a_lack_of_memory(run, job, host):
+async def test_a_cancel_is_never_taken_for_a_lack_of_memory(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"({GREEDY}); {WAIT}", memory_limit=MEMORY)
     task = run(definition)
     container = await watched(host, definition)
@@ -289,8 +331,8 @@ async def test_a_cancel_is_never_taken_for_a_lack_of_memory(run, job, host):
 
 
 async def test_a_job_is_stopped_when_its_time_is_over_and_keeps_its_outputs(
-    run, job, with_settings
-):
+    run: Callable[..., Any], job: Callable[..., Any], with_settings: Callable[..., Any]
+) -> None:
     at = with_settings(job_run_time_limit=1)
     definition = job(f"{WRITES}; sleep 1000")
     async with asyncio.timeout(PATIENCE):
@@ -304,49 +346,58 @@ async def test_a_job_is_stopped_when_its_time_is_over_and_keeps_its_outputs(
 
 
 async def test_the_time_of_a_job_goes_on_over_a_restart_of_the_agent(
-    run, job, with_settings, monkeypatch
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     at = with_settings(job_run_time_limit=3600)
     definition = job(WAIT)
     task = run(definition, at)
     await watched(at, definition)
     await leave(task)
+    at_start = (await at.engine.containers.inspect(definition.id)).started_at_ns / 1e9
     later = SimpleNamespace(time=lambda: at_start + 3601)
-    at_start = (await at.engine.inspect(definition.id)).started_at_ns / 1e9
     monkeypatch.setattr(execution, "time", later)
     async with asyncio.timeout(PATIENCE):
         outcome = await run(definition, with_settings(job_run_time_limit=3600))
     assert (outcome.exit_code, outcome.exit_note) == (137, ExitNote.OUT_OF_TIME)
 
 
-async def test_an_agent_that_died_while_it_stopped_a_late_job_has_said_why(run, job, host):
+async def test_an_agent_that_died_while_it_stopped_a_late_job_has_said_why(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WAIT)
     task = run(definition)
     container = await watched(host, definition)
     await leave(task)
-    host.runs.write(definition.id, RunRecord(container_id=container.id, run_time_limit_s=5))
-    await host.engine.kill(container.id)
-    await host.engine.wait(definition.id)
+    host.runs.write(definition.task_id, RunRecord(container_id=container.id, run_time_limit_s=5))
+    await host.engine.containers.kill(container.id)
+    await host.engine.containers.wait(definition.id)
     assert (await run(definition)).exit_note is ExitNote.OUT_OF_TIME
 
 
-async def test_a_job_that_ends_while_it_is_being_stopped_has_ended_by_itself(run, job, host):
+async def test_a_job_that_ends_while_it_is_being_stopped_has_ended_by_itself(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"{WAIT}; {WRITES}")
     task = run(definition)
     container = await watched(host, definition)
-    host.runs.write(definition.id, RunRecord(container_id=container.id, run_time_limit_s=5))
+    host.runs.write(definition.task_id, RunRecord(container_id=container.id, run_time_limit_s=5))
     let_go_on(host, definition)
     outcome = await task
     assert (outcome.exit_code, outcome.exit_note, outcome.run_time_limit_s) == (0, None, None)
 
 
-async def test_a_job_within_its_time_is_left_alone(run, job, with_settings):
+async def test_a_job_within_its_time_is_left_alone(
+    run: Callable[..., Any], job: Callable[..., Any], with_settings: Callable[..., Any]
+) -> None:
     outcome = await run(job(WRITES), with_settings(job_run_time_limit=3600))
     assert (outcome.exit_code, outcome.exit_note) == (0, None)
 
 
 @pytest.fixture
-def database(docker_client, image):
+def database(docker_client: DockerClient, image: str) -> Iterator[Any]:
     """A network with somebody who answers on it, as the backend's operators would set it up."""
     name = f"rap-test-{uuid4().hex[:8]}"
     network = docker_client.networks.create(name, driver="bridge", internal=True)
@@ -366,11 +417,15 @@ def database(docker_client, image):
 
 @pytest.mark.spec("agent:91")
 async def test_a_database_job_reaches_its_database_by_name_and_has_no_name_server(
-    run, job, with_settings, database, monkeypatch
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    database: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DEFAULT_DATABASE_URL", "mssql://user:pw@db.example.test:1433/data")
 
-    async def found(url):
+    async def found(url: str) -> DatabaseHost:
         return DatabaseHost(name="db.example.test", address=database.address)
 
     monkeypatch.setattr(execution, "resolve", found)
@@ -392,8 +447,12 @@ async def test_a_database_job_reaches_its_database_by_name_and_has_no_name_serve
 @pytest.mark.spec("agent:90", "agent:92")
 @pytest.mark.parametrize("dummy", [True, False])
 async def test_without_access_to_a_real_database_there_is_no_network(
-    run, job, with_settings, monkeypatch, dummy
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    dummy: bool,
+) -> None:
     monkeypatch.setenv("DEFAULT_DATABASE_URL", "mssql://user:pw@10.0.0.1/data")
     at = with_settings(using_dummy_data_backend=dummy)
     definition = job(
@@ -408,7 +467,7 @@ async def test_without_access_to_a_real_database_there_is_no_network(
 
 
 @pytest.fixture
-def hanging_registry():
+def hanging_registry() -> Iterator[Registry]:
     """A registry that takes questions and does not answer them."""
     registry = Registry()
     registry.hold()
@@ -418,8 +477,12 @@ def hanging_registry():
 
 
 async def test_a_kill_waits_neither_for_pulls_that_hang_nor_for_jobs_that_prepare(
-    run, job, with_settings, hanging_registry, activity_environment
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    hanging_registry: Registry,
+    activity_environment: Callable[..., Any],
+) -> None:
     # With as many pulls as there may be at a time.
     at = with_settings(docker_proxy=hanging_registry.prefix, agent_max_jobs=6)
     preparing = [run(job(image_sha=f"sha256:{number:064x}"), at) for number in range(10)]
@@ -431,7 +494,7 @@ async def test_a_kill_waits_neither_for_pulls_that_hang_nor_for_jobs_that_prepar
     async with asyncio.timeout(10):  # the engine gives such a pull up after fifteen seconds
         await activity_environment().run(Control(at).terminate_job, order)
         assert (await task).ending is Ending.CANCELLED
-    assert await at.engine.inspect(definition.id) is None
+    assert await at.engine.containers.inspect(definition.id) is None
     assert not [each for each in preparing if each.done()]
     assert {each.progress.stage for each in at.jobs.reported()} == {Stage.PREPARING}
     for each in preparing:
@@ -440,13 +503,17 @@ async def test_a_kill_waits_neither_for_pulls_that_hang_nor_for_jobs_that_prepar
     assert {each.ending for each in outcomes} == {Ending.CANCELLED}
 
 
-async def test_a_database_job_is_refused_with_a_sentence_while_its_network_is_absent(
-    run, job, with_settings, monkeypatch
-):
+async def test_a_database_job_is_given_back_while_its_network_is_absent(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    with_settings: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("DEFAULT_DATABASE_URL", "mssql://user:pw@10.0.0.1/data")
     at = with_settings(database_access_network="rap-no-such-network")
     definition = job(allow_database_access=True, database_name="default")
     outcome = await run(definition, at)
-    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.DATABASE_NETWORK_MISSING)
-    message = metadata(at, definition)["error"]["message"]
-    assert message == "The database network is not available on this backend."
+    assert (outcome.ending, outcome.fault) == (Ending.RETURNED, Fault.DATABASE_NETWORK_MISSING)
+    assert at.closures.faults == (Fault.DATABASE_NETWORK_MISSING,)
+    assert not at.closures.is_closed
+    assert (await run(job("true", output_spec={}), at)).exit_code == 0

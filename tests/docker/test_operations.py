@@ -6,13 +6,19 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from docker import DockerClient
 
-from rap.cli.main import run_app
+from cli.main import run_app
+from rap.models import JobDefinition
+from rap.settings import AgentSettings
 from worker_agent.engine.container import container_config
-from worker_agent.notes import Notes
+from worker_agent.host import Host
+from worker_agent.state.attempts import AttemptState
 
 pytestmark = pytest.mark.docker
 
@@ -21,16 +27,18 @@ TALK = "echo waiting; echo second; sleep 600"
 
 
 @pytest.fixture(autouse=True)
-def quiet(monkeypatch, tmp_path):
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
-def running(host, job, image, settings):
+def running(
+    host: Host, job: Callable[..., Any], image: str, settings: AgentSettings
+) -> Callable[..., Any]:
     """Starts the containers of jobs as the agent does, and waits until they have said something."""
 
-    def start(script=TALK, *, ours=True, **changes):
+    def start(script: str = TALK, *, ours: bool = True, **changes: Any) -> JobDefinition:
         definition = job(script, **changes)
         volume = host.storage.volume(definition.id)
         volume.mkdir(parents=True)
@@ -38,26 +46,28 @@ def running(host, job, image, settings):
         config = container_config(
             definition, settings, image=image, mount_source=source, secrets={}
         )
-        asyncio.run(host.engine.start(definition.id, config))
+        asyncio.run(host.engine.containers.start(definition.id, config))
         return definition
 
     return start
 
 
 @pytest.fixture
-def answers(monkeypatch):
-    def give(*lines):
+def answers(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    def give(*lines: str) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
 
     give()
     return give
 
 
-def is_running(docker_client, definition):
+def is_running(docker_client: DockerClient, definition: JobDefinition) -> bool:
     return docker_client.containers.get(f"os-job-{definition.id}").status == "running"
 
 
-def until_written(docker_client, definition, text=b"second"):
+def until_written(
+    docker_client: DockerClient, definition: JobDefinition, text: bytes = b"second"
+) -> None:
     container = docker_client.containers.get(f"os-job-{definition.id}")
     deadline = time.monotonic() + 30
     while text not in container.logs():
@@ -69,8 +79,8 @@ def until_written(docker_client, definition, text=b"second"):
 
 
 def test_running_jobs_are_shown_with_what_they_use_and_when_they_last_wrote(
-    running, docker_client, capsys
-):
+    running: Callable[..., Any], docker_client: DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
     busy = running("echo waiting; echo second; while :; do :; done", memory_limit="64m")
     idle = running("sleep 600", action="idle", workspace="other")
     running(ours=False)
@@ -98,14 +108,18 @@ def test_running_jobs_are_shown_with_what_they_use_and_when_they_last_wrote(
     assert "\x1b" not in text
 
 
-def test_no_running_jobs_is_a_sentence_and_an_empty_list(settings, capsys):
+def test_no_running_jobs_is_a_sentence_and_an_empty_list(
+    settings: AgentSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(["agent", "jobs"]) == 0
     assert capsys.readouterr().out == "No jobs run on this host.\n"
     assert run_app(["agent", "jobs", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"jobs": []}
 
 
-def test_watching_goes_on_until_it_is_ended(running, docker_client):
+def test_watching_goes_on_until_it_is_ended(
+    running: Callable[..., Any], docker_client: DockerClient
+) -> None:
     definition = running()
     until_written(docker_client, definition)
     with subprocess.Popen(
@@ -124,8 +138,8 @@ def test_watching_goes_on_until_it_is_ended(running, docker_client):
 
 
 def test_a_running_jobs_log_is_found_by_a_part_of_its_id_and_followed_to_its_end(
-    running, docker_client, host
-):
+    running: Callable[..., Any], docker_client: DockerClient, host: Host
+) -> None:
     definition = running("echo waiting; until [ -e gate ]; do sleep 0.05; done; echo done")
     with subprocess.Popen(
         [RAP_COMMAND, "agent", "logs", "-f", definition.id[2:]],
@@ -141,20 +155,28 @@ def test_a_running_jobs_log_is_found_by_a_part_of_its_id_and_followed_to_its_end
     assert following.returncode == 0
 
 
-def test_the_end_of_a_log_can_be_asked_for(running, docker_client, capfdbinary):
+def test_the_end_of_a_log_can_be_asked_for(
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
     definition = running()
     until_written(docker_client, definition)
     assert run_app(["agent", "logs", definition.id, "--tail", "1"]) == 0
     assert capfdbinary.readouterr().out == b"second\n"
 
 
-# --- kill (agent.md 15.1) ---
+# --- kill (docs/spec/agent.md 15.1) ---
 
 
 @pytest.mark.spec("agent:159")
-def test_a_full_id_is_killed_without_a_question_and_noted_before(
-    running, docker_client, host, capsys, answers
-):
+def test_a_full_id_is_killed_without_a_question_and_the_order_kept_before(
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    host: Host,
+    capsys: pytest.CaptureFixture[str],
+    answers: Callable[..., Any],
+) -> None:
     definition, other = running(), running()
     assert run_app(["agent", "kill", definition.id]) == 0
     shown = capsys.readouterr()
@@ -162,13 +184,18 @@ def test_a_full_id_is_killed_without_a_question_and_noted_before(
     assert "The agent does not run" in shown.err
     assert not is_running(docker_client, definition)
     assert is_running(docker_client, other)
-    notes = Notes(host.storage.state_dir)
-    assert notes.is_killed(definition.task_id)
-    assert not notes.is_killed(other.task_id)
+    attempts = AttemptState(host.storage.state_dir)
+    assert attempts.is_killed(definition.task_id)
+    assert not attempts.is_killed(other.task_id)
 
 
 @pytest.mark.spec("agent:159")
-def test_a_part_of_an_id_is_asked_about_first(running, docker_client, capsys, answers):
+def test_a_part_of_an_id_is_asked_about_first(
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    capsys: pytest.CaptureFixture[str],
+    answers: Callable[..., Any],
+) -> None:
     definition = running()
     part = definition.id[:-2]
     answers("no")
@@ -185,7 +212,12 @@ def test_a_part_of_an_id_is_asked_about_first(running, docker_client, capsys, an
 
 
 @pytest.mark.spec("agent:159")
-def test_among_several_one_is_chosen_by_its_number(running, docker_client, capsys, answers):
+def test_among_several_one_is_chosen_by_its_number(
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    capsys: pytest.CaptureFixture[str],
+    answers: Callable[..., Any],
+) -> None:
     first, second = running(), running()
     answers("0", "3", "two", "2", "")
     assert run_app(["agent", "kill", "os-job-t"]) == 0
@@ -201,8 +233,11 @@ def test_among_several_one_is_chosen_by_its_number(running, docker_client, capsy
 
 @pytest.mark.spec("agent:159")
 def test_what_is_unknown_or_anothers_is_said_and_the_rest_is_killed(
-    running, docker_client, capsys, answers
-):
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    capsys: pytest.CaptureFixture[str],
+    answers: Callable[..., Any],
+) -> None:
     definition, foreign = running(), running(ours=False)
     assert run_app(["agent", "kill", "nonsense", foreign.id, definition.id]) == 1
     shown = capsys.readouterr()
@@ -216,8 +251,8 @@ def test_what_is_unknown_or_anothers_is_said_and_the_rest_is_killed(
 
 @pytest.mark.spec("agent:159")
 def test_a_container_that_vanishes_before_the_answer_is_said_and_the_next_is_killed(
-    running, docker_client, host
-):
+    running: Callable[..., Any], docker_client: DockerClient, host: Host
+) -> None:
     vanishing, other = running(), running()
     with subprocess.Popen(
         [RAP_COMMAND, "agent", "kill", vanishing.id[1:], other.id],
@@ -235,10 +270,15 @@ def test_a_container_that_vanishes_before_the_answer_is_said_and_the_next_is_kil
         "The job may have completed.\n" in rest
     )
     assert f"Task for job {other.id} killed.\n" in rest
-    assert not Notes(host.storage.state_dir).is_killed(vanishing.task_id)
+    assert not AttemptState(host.storage.state_dir).is_killed(vanishing.task_id)
 
 
-def test_several_matches_with_nobody_to_ask_kill_nothing(running, docker_client, capsys, answers):
+def test_several_matches_with_nobody_to_ask_kill_nothing(
+    running: Callable[..., Any],
+    docker_client: DockerClient,
+    capsys: pytest.CaptureFixture[str],
+    answers: Callable[..., Any],
+) -> None:
     jobs = [running(), running()]
     assert run_app(["agent", "kill", "--yes", "os-job-t"]) == 1
     assert "Name one of them in full." in capsys.readouterr().err

@@ -2,20 +2,27 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 import structlog
+from docker import DockerClient
 from temporalio.activity import ActivityCancellationDetails
 
 from activities.agent.control import Control
 from activities.agent.run_job import RunJob
 from rap.egress import Ending, ExitNote, Fault, JobProgress, Stage
-from rap.messages import DiscardOrder, TerminateOrder
-from tests.docker.conftest import eventually, files_in
+from rap.messages.jobs import DiscardOrder, TerminateOrder
+from rap.models import JobDefinition
+from rap.settings import AgentSettings
+from tests.docker.conftest import IMPATIENT, eventually, files_in
 from worker_agent import attempt
 from worker_agent.egress_guard import AgentRestart
+from worker_agent.engine.facts import ContainerFacts
 from worker_agent.host import Host
 from worker_agent.workspace.prepare import prepare
 
@@ -25,16 +32,13 @@ WRITES = "mkdir output; echo a,b > output/one.csv; echo done"
 WAITS = "echo begun; while ! [ -e /workspace/go ]; do sleep 0.1; done; " + WRITES
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(attempt, "FIRST_DELAYS", (0.01, 0.01))
-
-
 @pytest.fixture
-def run(host, activity_environment):
+def run(host: Host, activity_environment: Callable[..., Any]) -> Callable[..., Any]:
     """Runs ``run_job`` as the worker would; the environment is for cancelling it."""
 
-    def start(definition, at: Host = host, environment=None):
+    def start(
+        definition: JobDefinition, at: Host = host, environment: Any = None
+    ) -> asyncio.Task[Any]:
         environment = environment or activity_environment()
         task = asyncio.ensure_future(environment.run(RunJob(at).run_job, definition))
         task.environment = environment
@@ -44,42 +48,44 @@ def run(host, activity_environment):
 
 
 @pytest.fixture
-def order(host, activity_environment):
-    def give(kind, message, at: Host = host):
+def order(host: Host, activity_environment: Callable[..., Any]) -> Callable[..., Any]:
+    def give(
+        kind: str, message: DiscardOrder | TerminateOrder, at: Host = host
+    ) -> Coroutine[Any, Any, Any]:
         return activity_environment().run(getattr(Control(at), kind), message)
 
     return give
 
 
-async def running(host, definition):
+async def running(host: Host, definition: JobDefinition) -> ContainerFacts:
     """The container, as soon as it runs."""
 
-    async def found():
-        facts = await host.engine.inspect(definition.id)
+    async def found() -> ContainerFacts | None:
+        facts = await host.engine.containers.inspect(definition.id)
         return facts if facts is not None and facts.running else None
 
     return await eventually(found, "a running container")
 
 
-def metadata(host, definition):
+def metadata(host: Host, definition: JobDefinition) -> dict[str, Any]:
     return json.loads((host.storage.log_dir(definition) / "metadata.json").read_text())
 
 
-def let_go_on(host, definition):
+def let_go_on(host: Host, definition: JobDefinition) -> None:
     (host.storage.volume(definition.id) / "go").touch()
 
 
-async def nothing_left(host, definition):
-    assert await host.engine.inspect(definition.id) is None
+async def nothing_left(host: Host, definition: JobDefinition) -> None:
+    assert await host.engine.containers.inspect(definition.id) is None
     assert not host.storage.volume(definition.id).exists()
     state = host.storage.state_dir
     assert [path for path in files_in(state) if definition.id in path] == []
 
 
 @pytest.mark.spec("agent:30", "agent:101", "agent:118", "agent:115", "agent:117", "agent:139")
-async def test_a_job_runs_from_its_code_to_its_filed_outputs_and_leaves_nothing_behind(
-    run, job, host
-):
+async def test_a_job_runs_from_its_code_to_its_published_outputs_and_leaves_nothing_behind(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WRITES)
     outcome = await run(definition)
     assert outcome.ending is Ending.COMPLETED
@@ -97,17 +103,30 @@ async def test_a_job_runs_from_its_code_to_its_filed_outputs_and_leaves_nothing_
     await nothing_left(host, definition)
 
 
+async def test_no_number_of_the_program_is_taken_for_a_time_of_ours(
+    run: Callable[..., Any], job: Callable[..., Any]
+) -> None:
+    outcome = await run(
+        job(f"rm .opensafely-timestamp; printf 9%060d 0 > .opensafely-timestamp; {WRITES}")
+    )
+    assert outcome.exit_code == 0
+    assert list(outcome.stages) == list(Stage)
+    assert list(outcome.stages.values()) == sorted(outcome.stages.values())
+
+
 @pytest.mark.spec("agent:106")
 async def test_a_program_that_fails_is_an_outcome_with_its_exit_code_and_its_outputs(
-    run, job, host
-):
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     outcome = await run(job(f"{WRITES}; exit 7"))
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 7)
     assert (host.storage.high("wksp") / "output/one.csv").exists()
 
 
 @pytest.mark.spec("agent:75", "agent:85", "agent:96", "agent:88", "agent:90")
-async def test_a_job_sees_its_code_its_home_and_no_network(run, job, host, settings):
+async def test_a_job_sees_its_code_its_home_and_no_network(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
+) -> None:
     script = (
         "mkdir output; { pwd; id -u; id -g; echo $HOME; ls -A /workspace; ls /sys/class/net; "
         "grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status; } > output/seen.csv"
@@ -132,7 +151,9 @@ async def test_a_job_sees_its_code_its_home_and_no_network(run, job, host, setti
 
 
 @pytest.mark.spec("agent:86", "agent:95", "agent:97", "agent:89")
-async def test_operators_recognise_the_container_by_its_name_and_labels(run, job, host):
+async def test_operators_recognise_the_container_by_its_name_and_labels(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WAITS, cpu_count=0.5, memory_limit="64M")
     task = run(definition)
     facts = await running(host, definition)
@@ -153,8 +174,30 @@ async def test_operators_recognise_the_container_by_its_name_and_labels(run, job
     assert mounts == [("bind", "/workspace", True)]
 
 
+@pytest.mark.parametrize(
+    ("action", "label"),
+    [("models/fit", "models_fit-"), ("a" * 210, "a" * 100 + "-")],
+)
+async def test_an_action_runs_whatever_its_name(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, action: str, label: str
+) -> None:
+    definition = job(WAITS, action=action)
+    task = run(definition)
+    facts = await running(host, definition)
+    let_go_on(host, definition)
+    assert (await task).exit_code == 0
+    assert facts.inspection["Config"]["Labels"]["action"].startswith(label)
+    for area in (host.storage.high("wksp"), host.storage.medium("wksp")):
+        assert "done" in (area / f"metadata/{action}.log").read_text()
+    document = json.loads((host.storage.medium("wksp") / "metadata/manifest.json").read_text())
+    assert document["outputs"]["output/one.csv"]["action"] == action
+    await nothing_left(host, definition)
+
+
 @pytest.mark.spec("agent:108")
-async def test_a_job_that_outgrows_its_memory_is_told_so(run, job, host):
+async def test_a_job_that_outgrows_its_memory_is_told_so(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     # The engine notes what the kernel did a moment late: the program lives on for that moment.
     greedy = "(x=a; while :; do x=$x$x; done); code=$?; sleep 0.5; exit $code"
     definition = job(greedy, memory_limit="6M")
@@ -166,11 +209,13 @@ async def test_a_job_that_outgrows_its_memory_is_told_so(run, job, host):
 
 
 @pytest.mark.spec("agent:107")
-async def test_a_container_killed_from_outside_is_not_taken_for_a_cancelled_one(run, job, host):
+async def test_a_container_killed_from_outside_is_not_taken_for_a_cancelled_one(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     facts = await running(host, definition)
-    await host.engine.kill(facts.id)
+    await host.engine.containers.kill(facts.id)
     outcome = await task
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 137)
     assert outcome.exit_note is ExitNote.KILLED
@@ -178,7 +223,9 @@ async def test_a_container_killed_from_outside_is_not_taken_for_a_cancelled_one(
 
 
 @pytest.mark.spec("agent:46", "agent:47", "agent:136", "agent:40")
-async def test_a_cancelled_running_job_is_killed_and_only_its_record_is_kept(run, job, host):
+async def test_a_cancelled_running_job_is_killed_and_only_its_record_is_kept(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(f"{WRITES}; sleep 1000")
     task = run(definition)
     await running(host, definition)
@@ -199,7 +246,9 @@ async def test_a_cancelled_running_job_is_killed_and_only_its_record_is_kept(run
     await nothing_left(host, definition)
 
 
-async def test_an_order_to_terminate_ends_a_running_job_as_cancelled(run, job, host, order):
+async def test_an_order_to_terminate_ends_a_running_job_as_cancelled(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     await running(host, definition)
@@ -210,7 +259,13 @@ async def test_an_order_to_terminate_ends_a_running_job_as_cancelled(run, job, h
     await nothing_left(host, definition)
 
 
-async def test_an_order_to_terminate_outlives_the_agent(run, job, host, order, settings):
+async def test_an_order_to_terminate_outlives_the_agent(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    order: Callable[..., Any],
+    settings: AgentSettings,
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     await running(host, definition)
@@ -219,12 +274,14 @@ async def test_an_order_to_terminate_outlives_the_agent(run, job, host, order, s
         await task
     terminate = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
     await order("terminate_job", terminate)
-    outcome = await run(definition, Host.of(settings))
+    outcome = await run(definition, Host.of(settings, IMPATIENT))
     assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 137)
 
 
 @pytest.mark.spec("agent:48")
-async def test_an_attempt_stopped_before_it_came_never_starts(run, job, host, order):
+async def test_an_attempt_stopped_before_it_came_never_starts(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     terminate = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
     await order("terminate_job", terminate)
@@ -237,7 +294,9 @@ async def test_an_attempt_stopped_before_it_came_never_starts(run, job, host, or
     ]
 
 
-async def test_an_order_for_another_attempt_leaves_the_container_alone(run, job, host, order):
+async def test_an_order_for_another_attempt_leaves_the_container_alone(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     facts = await running(host, definition)
@@ -252,7 +311,9 @@ async def test_an_order_for_another_attempt_leaves_the_container_alone(run, job,
 
 
 @pytest.mark.spec("agent:36")
-async def test_a_restarted_agent_goes_on_with_the_container_that_runs(run, job, host, settings):
+async def test_a_restarted_agent_goes_on_with_the_container_that_runs(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     before = await running(host, definition)
@@ -260,7 +321,7 @@ async def test_a_restarted_agent_goes_on_with_the_container_that_runs(run, job, 
     with pytest.raises(AgentRestart):
         await task
     assert (await running(host, definition)).id == before.id
-    second = run(definition, Host.of(settings))
+    second = run(definition, Host.of(settings, IMPATIENT))
     let_go_on(host, definition)
     outcome = await second
     assert outcome.ending is Ending.COMPLETED
@@ -270,14 +331,16 @@ async def test_a_restarted_agent_goes_on_with_the_container_that_runs(run, job, 
 
 
 @pytest.mark.parametrize("reason", ["not_found", "timed_out", "paused", "worker_shutdown"])
-async def test_only_a_cancel_kills_the_container(run, job, host, reason):
+async def test_only_a_cancel_kills_the_container(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, reason: str
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     before = await running(host, definition)
     task.environment.cancel(ActivityCancellationDetails(**{reason: True}))
     with pytest.raises((asyncio.CancelledError, AgentRestart)):
         await task
-    assert (await host.engine.inspect(definition.id)).running
+    assert (await host.engine.containers.inspect(definition.id)).running
     assert host.jobs.reported() == []
     again = run(definition)
     let_go_on(host, definition)
@@ -285,7 +348,9 @@ async def test_only_a_cancel_kills_the_container(run, job, host, reason):
     assert metadata(host, definition)["container_metadata"]["Id"] == before.id
 
 
-async def test_a_later_call_takes_the_job_over_from_one_that_still_waits(run, job, host):
+async def test_a_later_call_takes_the_job_over_from_one_that_still_waits(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WAITS)
     first = run(definition)
     await running(host, definition)
@@ -297,7 +362,9 @@ async def test_a_later_call_takes_the_job_over_from_one_that_still_waits(run, jo
 
 
 @pytest.mark.spec("agent:35")
-async def test_a_prepared_volume_is_used_as_it_is(run, job, host, settings):
+async def test_a_prepared_volume_is_used_as_it_is(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
+) -> None:
     definition = job("cat /workspace/kept > /dev/null")
     await prepare(definition, host.storage, host.git, settings)
     (host.storage.volume(definition.id) / "kept").write_text("from the first time")
@@ -306,7 +373,9 @@ async def test_a_prepared_volume_is_used_as_it_is(run, job, host, settings):
 
 
 @pytest.mark.spec("agent:37", "agent:31", "agent:41", "agent:21", "agent:53")
-async def test_a_finished_attempt_is_answered_from_its_record_and_cleaned_up(run, job, host, order):
+async def test_a_finished_attempt_is_answered_from_its_record_and_cleaned_up(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     outcome = await run(definition)
     # As if the agent had died between the record and the rest.
@@ -323,7 +392,9 @@ async def test_a_finished_attempt_is_answered_from_its_record_and_cleaned_up(run
     await nothing_left(host, definition)
 
 
-async def stand_at(state, host, definition, run):
+async def stand_at(
+    state: str, host: Host, definition: JobDefinition, run: Callable[..., Any]
+) -> None:
     """Bring a job to a state, with nobody at work on it."""
     if state == "prepared":
         await prepare(definition, host.storage, host.git, host.settings)
@@ -335,7 +406,7 @@ async def stand_at(state, host, definition, run):
             await task
     if state == "executed":
         let_go_on(host, definition)
-        await host.engine.wait(definition.id)
+        await host.engine.containers.wait(definition.id)
 
 
 @pytest.mark.spec("agent:39", "agent:42", "agent:43", "agent:45")
@@ -349,8 +420,14 @@ async def stand_at(state, host, definition, run):
     ],
 )
 async def test_a_job_is_discarded_from_wherever_it_stands(
-    run, job, host, order, state, exit_code, files
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    order: Callable[..., Any],
+    state: str,
+    exit_code: str,
+    files: list[str],
+) -> None:
     definition = job(WAITS)
     await stand_at(state, host, definition, run)
     await order("discard_job", DiscardOrder(definition=definition))
@@ -363,17 +440,21 @@ async def test_a_job_is_discarded_from_wherever_it_stands(
 
 
 @pytest.mark.spec("agent:31", "agent:22")
-async def test_a_failed_attempt_stays_failed(run, job, settings, host):
+async def test_a_failed_attempt_stays_failed(
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings, host: Host
+) -> None:
     definition = job(WRITES)
     strict = settings.model_copy(update={"allow_local_git_repos": False})
-    outcome = await run(definition, Host.of(strict))
+    outcome = await run(definition, Host.of(strict, IMPATIENT))
     assert outcome.fault is Fault.REPOSITORY_REFUSED
     assert await run(definition) == outcome
     assert metadata(host, definition)["error"]
 
 
 @pytest.mark.spec("agent:50", "agent:51")
-async def test_a_new_attempt_after_a_cancel_starts_from_the_beginning(run, job, host, order):
+async def test_a_new_attempt_after_a_cancel_starts_from_the_beginning(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     await order("discard_job", DiscardOrder(definition=definition))
     assert (await run(definition)).ending is Ending.CANCELLED
@@ -384,7 +465,9 @@ async def test_a_new_attempt_after_a_cancel_starts_from_the_beginning(run, job, 
     assert metadata(host, definition)["task_id"] == second.task_id
 
 
-async def test_a_late_discard_does_not_touch_what_a_later_attempt_has_filed(run, job, host, order):
+async def test_a_late_discard_does_not_touch_what_a_later_attempt_has_published(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     first = job(WRITES)
     second = first.model_copy(update={"task_id": f"{first.id}-002"})
     outcome = await run(second)
@@ -392,7 +475,9 @@ async def test_a_late_discard_does_not_touch_what_a_later_attempt_has_filed(run,
     assert await run(second) == outcome
 
 
-async def test_a_new_attempt_does_not_inherit_the_container_of_an_abandoned_one(run, job, host):
+async def test_a_new_attempt_does_not_inherit_the_container_of_an_abandoned_one(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     first = job(WAITS)
     task = run(first)
     old = await running(host, first)
@@ -411,7 +496,9 @@ async def test_a_new_attempt_does_not_inherit_the_container_of_an_abandoned_one(
     assert metadata(host, second)["container_metadata"]["Id"] != old.id
 
 
-async def test_discarding_a_job_that_runs_here_waits_until_it_is_gone(run, job, host, order):
+async def test_discarding_a_job_that_runs_here_waits_until_it_is_gone(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, order: Callable[..., Any]
+) -> None:
     definition = job(WAITS)
     task = run(definition)
     await running(host, definition)
@@ -420,22 +507,13 @@ async def test_discarding_a_job_that_runs_here_waits_until_it_is_gone(run, job, 
     assert (await task).ending is Ending.CANCELLED
 
 
-@pytest.mark.spec("agent:38")
-async def test_a_container_removed_by_hand_with_its_volume_runs_again(run, job, host):
-    definition = job(WAITS)
-    task = run(definition)
-    facts = await running(host, definition)
-    (host.storage.volume(definition.id) / ".opensafely-timestamp").unlink()
-    await host.engine.remove(facts.id)
-    again = await running(host, definition)
-    let_go_on(host, definition)
-    assert (await task).ending is Ending.COMPLETED
-    assert again.id != facts.id
-
-
 async def test_a_container_that_was_created_but_never_started_is_started_afresh(
-    run, job, host, docker_client, image
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    docker_client: DockerClient,
+    image: str,
+) -> None:
     definition = job(WRITES)
     name = f"os-job-{definition.id}"
     docker_client.containers.create(image, "true", name=name)
@@ -444,7 +522,9 @@ async def test_a_container_that_was_created_but_never_started_is_started_afresh(
 
 
 @pytest.mark.spec("agent:26", "agent:27", "agent:29", "agent:32")
-async def test_each_change_of_state_is_logged_once(run, job):
+async def test_each_change_of_state_is_logged_once(
+    run: Callable[..., Any], job: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     with structlog.testing.capture_logs() as logged:
         await run(definition)
@@ -456,7 +536,7 @@ async def test_each_change_of_state_is_logged_once(run, job):
 
 
 @pytest.fixture
-def database_network(docker_client):
+def database_network(docker_client: DockerClient) -> Iterator[str]:
     network = docker_client.networks.create(f"rap-test-{uuid4().hex[:8]}", driver="bridge")
     yield network.name
     network.remove()
@@ -464,10 +544,17 @@ def database_network(docker_client):
 
 @pytest.mark.spec("agent:34", "agent:60", "agent:91", "agent:59")
 async def test_a_database_job_gets_its_secret_and_nobody_else_sees_it(
-    run, job, settings, database_network, monkeypatch, capsys
-):
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    settings: AgentSettings,
+    database_network: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     monkeypatch.setenv("DEFAULT_DATABASE_URL", "mssql://user:tellnobody@localhost/data")
-    at = Host.of(settings.model_copy(update={"database_access_network": database_network}))
+    at = Host.of(
+        settings.model_copy(update={"database_access_network": database_network}), IMPATIENT
+    )
     script = "case $DATABASE_URL in *user:*) echo found;; esac; cat /etc/resolv.conf"
     definition = job(script, allow_database_access=True, database_name="default", output_spec={})
     task = run(definition, at)
@@ -487,41 +574,42 @@ async def test_a_database_job_gets_its_secret_and_nobody_else_sees_it(
     assert not [text for text in everywhere if "tellnobody" in text]
 
 
-async def test_a_database_job_without_its_network_is_refused(run, job, settings, monkeypatch):
-    monkeypatch.setenv("DEFAULT_DATABASE_URL", "mssql://user:secret@10.0.0.1/data")
-    at = Host.of(settings.model_copy(update={"database_access_network": "rap-no-such-network"}))
-    outcome = await run(job(allow_database_access=True, database_name="default"), at)
-    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.DATABASE_NETWORK_MISSING)
-
-
-async def test_a_database_job_without_a_configured_database_fails(run, job, monkeypatch):
+async def test_a_database_job_without_a_configured_database_fails(
+    run: Callable[..., Any], job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DEFAULT_DATABASE_URL", raising=False)
     outcome = await run(job(allow_database_access=True, database_name="default"))
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.DATABASE_NOT_CONFIGURED)
 
 
-async def test_a_program_that_does_not_exist_is_a_failing_job(run, job):
+async def test_a_program_that_does_not_exist_is_a_failing_job(
+    run: Callable[..., Any], job: Callable[..., Any]
+) -> None:
     outcome = await run(job(args=("/bin/no-such-program",)))
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 127)
 
 
 async def test_a_container_that_docker_refuses_is_a_failed_attempt(
-    job, settings, run, tmp_path, host
-):
+    job: Callable[..., Any],
+    settings: AgentSettings,
+    run: Callable[..., Any],
+    tmp_path: Path,
+    host: Host,
+) -> None:
     elsewhere = settings.model_copy(update={"docker_host_volume_dir": tmp_path / "nowhere"})
     definition = job(WRITES)
-    outcome = await run(definition, Host.of(elsewhere))
+    outcome = await run(definition, Host.of(elsewhere, IMPATIENT))
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.CONTAINER_REFUSED)
     assert metadata(host, definition)["error"]["exception"] == "container_refused"
     await nothing_left(host, definition)
 
 
 async def test_what_goes_wrong_unforeseen_is_tried_again_and_then_told_without_its_text(
-    run, job, host, monkeypatch
-):
+    run: Callable[..., Any], job: Callable[..., Any], host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tried = []
 
-    async def broken(*args):
+    async def broken(*args: Any) -> None:
         tried.append(host.jobs.reported()[0].trouble)
         raise RuntimeError("patient 123")
 
@@ -533,10 +621,12 @@ async def test_what_goes_wrong_unforeseen_is_tried_again_and_then_told_without_i
 
 
 @pytest.mark.spec("agent:5")
-async def test_a_job_that_fails_unforeseen_does_not_disturb_another(run, job, monkeypatch):
+async def test_a_job_that_fails_unforeseen_does_not_disturb_another(
+    run: Callable[..., Any], job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     bad, good = job(WRITES), job(WRITES, workspace="other")
 
-    async def broken(definition, *args):
+    async def broken(definition: JobDefinition, *args: Any) -> None:
         if definition.id == bad.id:
             raise RuntimeError
         await prepare(definition, *args)
@@ -547,25 +637,33 @@ async def test_a_job_that_fails_unforeseen_does_not_disturb_another(run, job, mo
     assert (done.ending, done.exit_code) == (Ending.COMPLETED, 0)
 
 
-async def test_a_repository_that_is_not_allowed_fails_the_attempt_at_once(run, job, settings):
+async def test_a_repository_that_is_not_allowed_fails_the_attempt_at_once(
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings
+) -> None:
     strict = settings.model_copy(update={"allow_local_git_repos": False})
-    outcome = await run(job(WRITES), Host.of(strict))
+    outcome = await run(job(WRITES), Host.of(strict, IMPATIENT))
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.REPOSITORY_REFUSED)
 
 
 @pytest.mark.parametrize("job_id", ["../escape", "a/b", ""])
-async def test_a_job_id_that_could_lead_elsewhere_is_refused(run, job, job_id):
+async def test_a_job_id_that_could_lead_elsewhere_is_refused(
+    run: Callable[..., Any], job: Callable[..., Any], job_id: str
+) -> None:
     outcome = await run(job(WRITES, id=job_id))
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.UNEXPECTED)
 
 
 @pytest.mark.spec("agent:13")
-async def test_a_definition_without_task_id_runs(run, job):
+async def test_a_definition_without_task_id_runs(
+    run: Callable[..., Any], job: Callable[..., Any]
+) -> None:
     outcome = await run(job(WRITES, task_id=""))
     assert (outcome.ending, outcome.task_id) == (Ending.COMPLETED, "")
 
 
-async def test_heartbeats_carry_nothing_but_progress(run, job, host):
+async def test_heartbeats_carry_nothing_but_progress(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
     definition = job(WRITES)
     task = run(definition)
     await task

@@ -1,7 +1,6 @@
 """The stand-ins for job images behave as the real ones do where our jobs can tell."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import docker
@@ -15,7 +14,6 @@ from rap.errors import ConfigurationError
 
 pytestmark = pytest.mark.docker
 
-BASE = "opensafely-rap-test/base"
 PYTHON = "opensafely-rap-test/python:v1"
 EHRQL = "opensafely-rap-test/ehrql:v1"
 
@@ -25,8 +23,8 @@ def client() -> Iterator[docker.DockerClient]:
     """An engine with freshly built stand-ins under names of our own."""
     client = build.connect()
     recipes = {
-        ours: replace(build.STAND_INS[real], base=BASE)
-        for ours, real in ((PYTHON, build.PYTHON), (EHRQL, build.EHRQL))
+        PYTHON: build.STAND_INS[build.PYTHON],
+        EHRQL: build.STAND_INS[build.EHRQL],
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build, "STAND_INS", recipes)
@@ -34,7 +32,7 @@ def client() -> Iterator[docker.DockerClient]:
         for name in recipes:
             images.build(name)
         yield client
-    for name in (PYTHON, EHRQL, *(tag for i in client.images.list(BASE) for tag in i.tags)):
+    for name in recipes:
         client.images.remove(name)
     client.close()
 

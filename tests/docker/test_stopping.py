@@ -4,19 +4,27 @@ import asyncio
 import json
 import os
 import threading
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
+from docker import DockerClient
 
-from activities.agent import run_job
 from activities.agent.control import Control
 from activities.agent.run_job import RunJob
-from rap.egress import Ending, Fault, Stage
-from rap.messages import DiscardOrder, TerminateOrder
+from rap.egress import Ending, Fault, JobOutcome, Stage
+from rap.ids import image_key
+from rap.messages.jobs import DiscardOrder, TerminateOrder
+from rap.models import JobDefinition
+from rap.settings import AgentSettings
 from tests.docker.conftest import eventually, files_in
 from tests.docker.registry import Registry
 from worker_agent import attempt
+from worker_agent.engine.facts import ContainerFacts
 from worker_agent.host import Host
+from worker_agent.pauses import Pauses
 from worker_agent.workspace.finalize import finalize
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
@@ -27,7 +35,7 @@ ABSENT = f"sha256:{7:064x}"
 
 
 @pytest.fixture
-def silent():
+def silent() -> Iterator[Registry]:
     """A registry that takes questions and does not answer them."""
     registry = Registry()
     registry.hold()
@@ -37,8 +45,8 @@ def silent():
 
 
 @pytest.fixture
-def run(host, activity_environment):
-    def start(definition, at=host):
+def run(host: Host, activity_environment: Callable[..., Any]) -> Callable[..., Any]:
+    def start(definition: JobDefinition, at: Host = host) -> asyncio.Task[Any]:
         environment = activity_environment()
         task = asyncio.ensure_future(environment.run(RunJob(at).run_job, definition))
         task.environment = environment
@@ -48,8 +56,8 @@ def run(host, activity_environment):
 
 
 @pytest.fixture
-def terminate(host, activity_environment):
-    def give(definition, at=host):
+def terminate(host: Host, activity_environment: Callable[..., Any]) -> Callable[..., Any]:
+    def give(definition: JobDefinition, at: Host = host) -> Coroutine[Any, Any, Any]:
         order = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
         return activity_environment().run(Control(at).terminate_job, order)
 
@@ -57,11 +65,11 @@ def terminate(host, activity_environment):
 
 
 @pytest.fixture
-def gate(monkeypatch):
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Event, Event]]:
     """Holds the threads that read a file of this name, as a slow disk would."""
     reached, opened, real = threading.Event(), threading.Event(), os.read
 
-    def read(descriptor, count):
+    def read(descriptor: int, count: int) -> bytes:
         if Path(f"/proc/self/fd/{descriptor}").readlink().name == "slow.csv":
             reached.set()
             assert opened.wait(60)
@@ -72,20 +80,20 @@ def gate(monkeypatch):
     opened.set()
 
 
-def record(at, definition):
+def record(at: Host, definition: JobDefinition) -> dict[str, Any]:
     return json.loads((at.storage.log_dir(definition) / "metadata.json").read_text())
 
 
-async def running(at, definition):
-    async def found():
-        facts = await at.engine.inspect(definition.id)
+async def running(at: Host, definition: JobDefinition) -> ContainerFacts:
+    async def found() -> ContainerFacts | None:
+        facts = await at.engine.containers.inspect(definition.id)
         return facts if facts is not None and facts.running else None
 
     return await eventually(found, "a running container")
 
 
-async def nothing_left(at, definition):
-    assert await at.engine.inspect(definition.id) is None
+async def nothing_left(at: Host, definition: JobDefinition) -> None:
+    assert await at.engine.containers.inspect(definition.id) is None
     assert list(at.settings.volume_dir.iterdir()) == []
     assert [path for path in files_in(at.storage.state_dir) if definition.id in path] == []
 
@@ -93,7 +101,13 @@ async def nothing_left(at, definition):
 # --- stopped at every stage ---
 
 
-async def test_a_job_is_stopped_while_its_image_is_pulled(run, job, settings, silent, terminate):
+async def test_a_job_is_stopped_while_its_image_is_pulled(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    settings: AgentSettings,
+    silent: Registry,
+    terminate: Callable[..., Any],
+) -> None:
     at = Host.of(settings.model_copy(update={"docker_proxy": silent.prefix}))
     definition = job(WRITES, image_sha=ABSENT)
     task = run(definition, at)
@@ -105,7 +119,13 @@ async def test_a_job_is_stopped_while_its_image_is_pulled(run, job, settings, si
     await nothing_left(at, definition)
 
 
-async def test_a_job_is_stopped_while_its_inputs_are_copied(run, job, host, gate, terminate):
+async def test_a_job_is_stopped_while_its_inputs_are_copied(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    gate: tuple[Event, Event],
+    terminate: Callable[..., Any],
+) -> None:
     reached, opened = gate
     opened.set()
     early = job("mkdir output; echo a,b > output/slow.csv", action="early")
@@ -116,18 +136,22 @@ async def test_a_job_is_stopped_while_its_inputs_are_copied(run, job, host, gate
     task = run(definition)
     await asyncio.to_thread(reached.wait, 60)
     await terminate(definition)
-    assert await host.engine.inspect(definition.id) is None
+    assert await host.engine.containers.inspect(definition.id) is None
     opened.set()
     assert (await task).ending is Ending.CANCELLED
     await nothing_left(host, definition)
 
 
-async def test_a_stop_while_results_are_filed_leaves_them_whole(
-    run, job, host, monkeypatch, terminate
-):
+async def test_a_stop_while_results_are_published_leaves_them_whole(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    monkeypatch: pytest.MonkeyPatch,
+    terminate: Callable[..., Any],
+) -> None:
     reached, opened = asyncio.Event(), asyncio.Event()
 
-    async def slow(*args, **options):
+    async def slow(*args: Any, **options: Any) -> JobOutcome:
         reached.set()
         await opened.wait()
         return await finalize(*args, **options)
@@ -150,8 +174,8 @@ async def test_a_stop_while_results_are_filed_leaves_them_whole(
 
 @pytest.mark.spec("agent:17", "agent:42")
 async def test_a_volume_that_was_never_completed_goes_with_its_cancelled_job(
-    job, host, activity_environment
-):
+    job: Callable[..., Any], host: Host, activity_environment: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     volume = host.storage.volume(definition.id)
     volume.mkdir(parents=True)
@@ -168,10 +192,12 @@ async def test_a_volume_that_was_never_completed_goes_with_its_cancelled_job(
 
 
 @pytest.mark.spec("agent:52")
-async def test_an_order_to_terminate_a_job_that_never_came_records_nothing(job, host, terminate):
+async def test_an_order_to_terminate_a_job_that_never_came_records_nothing(
+    job: Callable[..., Any], host: Host, terminate: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     await terminate(definition)
-    assert await host.engine.inspect(definition.id) is None
+    assert await host.engine.containers.inspect(definition.id) is None
     assert files_in(host.settings.high_privacy) == []
     assert not host.storage.logs.exists()
 
@@ -179,7 +205,9 @@ async def test_an_order_to_terminate_a_job_that_never_came_records_nothing(job, 
 # --- what others notice ---
 
 
-async def test_a_pull_that_hangs_delays_no_other_job(run, job, settings, silent):
+async def test_a_pull_that_hangs_delays_no_other_job(
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings, silent: Registry
+) -> None:
     at = Host.of(settings.model_copy(update={"docker_proxy": silent.prefix}))
     waiting = run(job(WRITES, image_sha=ABSENT), at)
     await eventually(lambda: silent.requests, "a question to the registry")
@@ -190,7 +218,9 @@ async def test_a_pull_that_hangs_delays_no_other_job(run, job, settings, silent)
     assert (await waiting).ending is Ending.CANCELLED
 
 
-async def test_a_slow_copy_delays_no_other_job(run, job, gate):
+async def test_a_slow_copy_delays_no_other_job(
+    run: Callable[..., Any], job: Callable[..., Any], gate: tuple[Event, Event]
+) -> None:
     reached, opened = gate
     opened.set()
     early = job("mkdir output; echo a,b > output/slow.csv", action="early")
@@ -206,17 +236,31 @@ async def test_a_slow_copy_delays_no_other_job(run, job, gate):
 
 
 async def test_an_image_is_not_pulled_onto_a_disk_that_it_would_fill(
-    run, job, settings, silent, monkeypatch
-):
-    monkeypatch.setattr(attempt, "FIRST_DELAYS", ())
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings, silent: Registry
+) -> None:
     changes = {"docker_proxy": silent.prefix, "new_image_mb": 2**40}
-    at = Host.of(settings.model_copy(update=changes))
+    at = Host.of(settings.model_copy(update=changes), Pauses(early_tries=()))
     definition = job(image="ghcr.io/opensafely-core/never-heard-of:v1", image_sha=ABSENT)
     outcome = await run(definition, at)
-    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.DISK_FULL)
+    assert (outcome.ending, outcome.fault) == (Ending.RETURNED, Fault.DISK_FULL)
     assert silent.requests == []
-    message = record(at, definition)["error"]["message"]
-    assert message == "The backend has run out of disk space."
+    assert at.closures.images == (image_key(definition.image, ABSENT),)
+    assert not at.closures.is_closed
+
+
+async def test_only_jobs_of_an_image_that_cannot_be_pulled_are_given_back(
+    run: Callable[..., Any], job: Callable[..., Any], settings: AgentSettings
+) -> None:
+    nobody_listens = {"docker_proxy": "127.0.0.1:9/opensafely-core"}
+    pauses = Pauses(early_tries=(), pull=0.01)
+    at = Host.of(settings.model_copy(update=nobody_listens), pauses)
+    definition = job(image="ghcr.io/opensafely-core/never-heard-of:v1", image_sha=ABSENT)
+    for _ in range(2):
+        outcome = await run(definition, at)
+        assert (outcome.ending, outcome.fault) == (Ending.RETURNED, Fault.IMAGE_PULL_FAILED)
+    assert at.closures.images == (image_key(definition.image, ABSENT),)
+    assert (at.closures.faults, at.closures.is_closed) == ((), False)
+    assert (await run(job("true", output_spec={}), at)).exit_code == 0
 
 
 # --- how a job stands ---
@@ -224,22 +268,25 @@ async def test_an_image_is_not_pulled_onto_a_disk_that_it_would_fill(
 
 @pytest.mark.spec("agent:15", "agent:28")
 async def test_a_job_of_which_nothing_is_here_begins_and_is_left_alone_while_it_runs(
-    run, job, host, monkeypatch, docker_client
-):
-    monkeypatch.setattr(run_job, "HEARTBEAT_EVERY", 0.02)
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    settings: AgentSettings,
+    docker_client: DockerClient,
+) -> None:
+    host = Host.of(settings, Pauses(job_heartbeat=0.02))
     definition = job(WAITS)
-    task = run(definition)
+    task = run(definition, host)
     before = await running(host, definition)
     beats = task.environment.heartbeats
 
-    def stages():
+    def stages() -> list[Stage]:
         return [detail.stage for beat in beats for detail in beat]
 
     seen = len(stages())
     await eventually(lambda: len(stages()) > seen + 20, "more heartbeats")
     assert set(stages()[-10:]) == {Stage.EXECUTING}
     assert stages()[0] is Stage.PREPARING
-    after = await host.engine.inspect(definition.id)
+    after = await host.engine.containers.inspect(definition.id)
     assert (after.id, after.started_at_ns) == (before.id, before.started_at_ns)
     (host.storage.volume(definition.id) / "go").touch()
     assert (await task).ending is Ending.COMPLETED
@@ -247,12 +294,12 @@ async def test_a_job_of_which_nothing_is_here_begins_and_is_left_alone_while_it_
 
 
 async def test_the_claim_to_a_job_is_kept_until_its_result_has_arrived(
-    job, host, activity_environment
-):
+    job: Callable[..., Any], host: Host, activity_environment: Callable[..., Any]
+) -> None:
     definition = job(WRITES)
     tokens, kept = host.storage.state_dir / "tokens", []
 
-    async def as_the_worker_does(definition):
+    async def as_the_worker_does(definition: JobDefinition) -> JobOutcome:
         outcome = await RunJob(host).run_job(definition)
         # Here the worker sends it: an agent killed now must be able to hand the job back.
         kept.extend(files_in(tokens))

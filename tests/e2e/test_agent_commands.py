@@ -4,13 +4,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from infra.local_system import AGENT
-from tests.support.live_system import LiveSystem, Rap, container_of, eventually, gated
-from worker_agent.notes import Notes
+from tests.support.live_system import LiveSystem, Rap, Study, container_of, eventually, gated
+from worker_agent.state.attempts import AttemptState
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +44,9 @@ def is_killed(rap: Rap, action: str) -> None:
     assert "waiting" in (system.job_folder(job_id) / "logs.txt").read_text()
 
 
-def test_a_job_killed_on_its_host_is_killed_by_admin_and_its_neighbour_goes_on(system, study):
+def test_a_job_killed_on_its_host_is_killed_by_admin_and_its_neighbour_goes_on(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"doomed": gated("doomed"), "other": gated("other")}))
     rap.running_container("doomed")
     other = rap.running_container("other")
@@ -59,7 +62,9 @@ def test_a_job_killed_on_its_host_is_killed_by_admin_and_its_neighbour_goes_on(s
     assert rap.wait_until_over()["other"]["status_code"] == "succeeded"
 
 
-def test_a_job_killed_while_the_agent_is_down_is_killed_by_admin_once_it_is_back(new_system, study):
+def test_a_job_killed_while_the_agent_is_down_is_killed_by_admin_once_it_is_back(
+    new_system: Callable[..., LiveSystem], study: Callable[..., Study]
+) -> None:
     system = new_system()
     system.start()
     rap = system.run(study({"doomed": gated("doomed")}))
@@ -78,7 +83,9 @@ def test_a_job_killed_while_the_agent_is_down_is_killed_by_admin_once_it_is_back
     is_killed(rap, "doomed")
 
 
-def test_a_job_is_watched_and_its_log_read_while_it_runs_and_after(system, study):
+def test_a_job_is_watched_and_its_log_read_while_it_runs_and_after(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"talks": gated("talks")}))
     rap.running_container("talks")
     job_id = rap.job_id("talks")
@@ -102,7 +109,7 @@ def test_a_job_is_watched_and_its_log_read_while_it_runs_and_after(system, study
     assert unknown.stderr == "No logs found matching 'nonsense'\n"
 
 
-def test_a_check_of_a_host_at_work_finds_no_problem(system):
+def test_a_check_of_a_host_at_work_finds_no_problem(system: LiveSystem) -> None:
     done = rap_agent(system, "check", "--json")
     shown = json.loads(done.stdout)
     found = {each["subject"]: each for each in shown["checks"]}
@@ -123,11 +130,13 @@ def test_a_check_of_a_host_at_work_finds_no_problem(system):
     assert "temporal operator namespace create --namespace nowhere" in done.stdout
 
 
-def test_a_job_whose_kill_was_only_noted_never_starts(system, study):
+def test_a_job_whose_kill_was_only_noted_never_starts(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     """The note alone is what an operator's kill leaves if Docker fails half-way."""
     rap = system.run(study({"first": gated("first"), "doomed": gated("doomed", needs=["first"])}))
     rap.running_container("first")
-    Notes(system.folder / "state").mark_killed(f"{rap.job_id('doomed')}-001")
+    AttemptState(system.folder / "state").mark_killed(f"{rap.job_id('doomed')}-001")
     rap.open_gate("first")
     job = rap.wait_for("doomed", "killed_by_admin")
     assert (job["status"], job["status_code"], job["status_message"]) == KILLED

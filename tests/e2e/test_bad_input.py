@@ -1,14 +1,25 @@
 """What people get wrong: each gets a clear sentence, and nobody else notices."""
 
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from rap import ids
 from rap.egress import Fault
-from rap.errors import FAULT_SENTENCES
-from tests.support.live_system import FINAL, action, gated, make_study, shell, write
-from workflows.results import DATABASE_EXIT_CODES
+from rap.sentences import DATABASE_EXIT_CODES, FAULT_SENTENCES
+from tests.support.live_system import (
+    FINAL,
+    LiveSystem,
+    Rap,
+    Study,
+    action,
+    gated,
+    make_study,
+    shell,
+    write,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -17,7 +28,7 @@ POSTS = ("rap/create/", "rap/cancel/", "rap/status/")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def bystander(system, tmp_path_factory):
+def bystander(system: LiveSystem, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A RAP of somebody else that runs all the while, and must not notice."""
     folder = tmp_path_factory.mktemp("bystander")
     actions = {"slow": gated("slow"), "after": write("after", needs=["slow"])}
@@ -33,7 +44,7 @@ def bystander(system, tmp_path_factory):
 # --- requests that are refused ---
 
 
-def refused(system, study, *actions, **changes):
+def refused(system: LiveSystem, study: Study, *actions: str, **changes: Any) -> dict[str, str]:
     """Ask for a RAP that is refused; the body of the answer. Nothing of it may exist."""
     rap_id = ids.random_rap_id()
     answer = system.create(study, *actions, rap_id=rap_id, **changes)
@@ -46,7 +57,7 @@ def refused(system, study, *actions, **changes):
 
 
 @pytest.mark.spec("rap-api:80")
-def test_an_unknown_action_is_named(system, study):
+def test_an_unknown_action_is_named(system: LiveSystem, study: Callable[..., Study]) -> None:
     assert refused(system, study({"a": write("a")}), "a", "nope") == {
         "error": "Error creating jobs",
         "details": "Action 'nope' not found in project.yaml",
@@ -54,7 +65,9 @@ def test_an_unknown_action_is_named(system, study):
 
 
 @pytest.mark.spec("rap-api:84")
-def test_a_missing_project_file_is_told_with_its_repository(system, study):
+def test_a_missing_project_file_is_told_with_its_repository(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     empty = study(None, {"README.md": "nothing"})
     assert refused(system, empty) == {
         "error": "Error creating jobs",
@@ -63,7 +76,9 @@ def test_a_missing_project_file_is_told_with_its_repository(system, study):
 
 
 @pytest.mark.spec("rap-api:85")
-def test_an_invalid_project_file_is_explained(system, study):
+def test_an_invalid_project_file_is_explained(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     body = refused(system, study({"a": write("a", needs=["nowhere"])}))
     assert body == {
         "error": "Error creating jobs",
@@ -72,13 +87,17 @@ def test_an_invalid_project_file_is_explained(system, study):
     }
 
 
-def test_a_project_file_that_is_not_yaml_is_explained(system, study):
+def test_a_project_file_that_is_not_yaml_is_explained(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     body = refused(system, study(None, {"project.yaml": "actions: [a\nversion: '4.0'\n"}))
     assert body["error"] == "Error creating jobs"
     assert "line" in body["details"]
 
 
-def test_an_unknown_commit_is_told_with_its_repository(system, study):
+def test_an_unknown_commit_is_told_with_its_repository(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     known = study({"a": write("a")})
     assert refused(system, known, commit="0" * 40) == {
         "error": "Error creating jobs",
@@ -87,7 +106,9 @@ def test_an_unknown_commit_is_told_with_its_repository(system, study):
 
 
 @pytest.mark.spec("rap-api:81")
-def test_an_impossible_workspace_name_is_refused(system, study):
+def test_an_impossible_workspace_name_is_refused(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     body = refused(system, study({"a": write("a")}), workspace="a b")
     assert body["details"] == (
         "Invalid workspace name (allowed are alphanumeric, dash and underscore)"
@@ -95,7 +116,9 @@ def test_an_impossible_workspace_name_is_refused(system, study):
 
 
 @pytest.mark.spec("rap-api:86", "controller:64")
-def test_stale_codelists_stop_an_action_that_reads_the_database(system, study):
+def test_stale_codelists_stop_an_action_that_reads_the_database(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     extract = action("generate-dataset", "d.py", "--output", "output/out.txt", image="ehrql:v1")
     actions = {"extract": extract, "after": write("after", needs=["extract"]), "a": write("a")}
     three = study(actions)
@@ -107,13 +130,15 @@ def test_stale_codelists_stop_an_action_that_reads_the_database(system, study):
 
 @pytest.mark.spec("rap-api:66", "rap-api:67")
 @pytest.mark.parametrize("backend", ["tpp", "nowhere"])
-def test_a_backend_that_the_token_does_not_cover_stays_unknown(system, study, backend):
+def test_a_backend_that_the_token_does_not_cover_stays_unknown(
+    system: LiveSystem, study: Callable[..., Study], backend: str
+) -> None:
     body = refused(system, study({"a": write("a")}), backend=backend)
     assert body == {"error": "Error creating jobs", "details": "Unknown error"}
 
 
 @pytest.mark.spec("rap-api:13", "rap-api:18")
-def test_a_bad_token_is_refused_everywhere(system):
+def test_a_bad_token_is_refused_everywhere(system: LiveSystem) -> None:
     answers = [system.request("GET", "backend/status/", token="wrong")]
     answers += [system.request("POST", path, token="wrong", content=b"{") for path in POSTS]
     for answer in answers:
@@ -123,7 +148,7 @@ def test_a_bad_token_is_refused_everywhere(system):
 
 @pytest.mark.spec("rap-api:22")
 @pytest.mark.parametrize("path", POSTS)
-def test_malformed_json_is_refused(system, path):
+def test_malformed_json_is_refused(system: LiveSystem, path: str) -> None:
     answer = system.request("POST", path, content=b"{")
     assert answer.status_code == 400
     assert answer.json() == {
@@ -133,7 +158,9 @@ def test_malformed_json_is_refused(system, path):
 
 
 @pytest.mark.spec("rap-api:61", "rap-api:68", "rap-api:78", "rap-api:79")
-def test_a_repeated_create_changes_nothing_and_a_needless_one_leaves_its_id_free(system, study):
+def test_a_repeated_create_changes_nothing_and_a_needless_one_leaves_its_id_free(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     slow = study({"slow": gated("slow")})
     rap = system.run(slow)
     repeat = system.create(slow, rap_id=rap.rap_id, workspace=rap.workspace)
@@ -165,7 +192,9 @@ def test_a_repeated_create_changes_nothing_and_a_needless_one_leaves_its_id_free
 
 
 @pytest.fixture(scope="module")
-def troubled(system, database_image, tmp_path_factory):
+def troubled(
+    system: LiveSystem, database_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Rap, dict[str, dict[str, Any]]]:
     """A RAP with one action for each thing that goes wrong, and one that does not; it is over."""
     actions = {
         "healthy": write("healthy"),
@@ -182,22 +211,28 @@ def troubled(system, database_image, tmp_path_factory):
     return rap, rap.wait_until_over()
 
 
-def shown(troubled, name):
+def shown(troubled: tuple[Rap, dict[str, dict[str, Any]]], name: str) -> tuple[str, str, str]:
     job = troubled[1][name]
     return job["status"], job["status_code"], job["status_message"]
 
 
-def test_a_healthy_job_succeeds_beside_those_that_fail(troubled):
+def test_a_healthy_job_succeeds_beside_those_that_fail(
+    troubled: tuple[Rap, dict[str, dict[str, Any]]],
+) -> None:
     assert shown(troubled, "healthy") == ("succeeded", "succeeded", "Completed successfully")
 
 
 @pytest.mark.spec("rap-api:103", "controller:124", "controller:129")
-def test_an_action_that_exits_with_an_error_says_so(troubled):
+def test_an_action_that_exits_with_an_error_says_so(
+    troubled: tuple[Rap, dict[str, dict[str, Any]]],
+) -> None:
     assert shown(troubled, "exits") == ("failed", "nonzero_exit", "Job exited with an error")
 
 
 @pytest.mark.spec("agent:106")
-def test_what_an_action_made_before_it_failed_is_kept(system, troubled):
+def test_what_an_action_made_before_it_failed_is_kept(
+    system: LiveSystem, troubled: tuple[Rap, dict[str, dict[str, Any]]]
+) -> None:
     rap, _ = troubled
     record = system.metadata(rap.job_id("exits"))
     assert record["exit_code"] == "1"
@@ -208,7 +243,9 @@ def test_what_an_action_made_before_it_failed_is_kept(system, troubled):
 
 
 @pytest.mark.spec("rap-api:107", "controller:97")
-def test_what_needs_a_failed_action_does_not_start(troubled):
+def test_what_needs_a_failed_action_does_not_start(
+    troubled: tuple[Rap, dict[str, dict[str, Any]]],
+) -> None:
     expected = ("failed", "dependency_failed", "Not starting as dependency failed")
     assert shown(troubled, "after_exits") == expected
     job = troubled[1]["after_exits"]
@@ -217,7 +254,9 @@ def test_what_needs_a_failed_action_does_not_start(troubled):
 
 
 @pytest.mark.spec("rap-api:106", "controller:123")
-def test_an_output_that_never_appears_is_told_without_any_name(system, troubled):
+def test_an_output_that_never_appears_is_told_without_any_name(
+    system: LiveSystem, troubled: tuple[Rap, dict[str, dict[str, Any]]]
+) -> None:
     rap, jobs = troubled
     assert shown(troubled, "silent") == (
         "failed",
@@ -232,7 +271,7 @@ def test_an_output_that_never_appears_is_told_without_any_name(system, troubled)
     assert ".none" not in json.dumps(told)
 
 
-def test_a_missing_image_is_told_as_such(troubled):
+def test_a_missing_image_is_told_as_such(troubled: tuple[Rap, dict[str, dict[str, Any]]]) -> None:
     sentence = FAULT_SENTENCES[Fault.IMAGE_UNAVAILABLE]
     assert shown(troubled, "imageless") == (
         "failed",
@@ -242,7 +281,9 @@ def test_a_missing_image_is_told_as_such(troubled):
 
 
 @pytest.mark.spec("rap-api:105")
-def test_the_exit_code_of_a_database_job_is_explained(troubled):
+def test_the_exit_code_of_a_database_job_is_explained(
+    troubled: tuple[Rap, dict[str, dict[str, Any]]],
+) -> None:
     assert shown(troubled, "unlucky") == (
         "failed",
         "nonzero_exit",
@@ -251,7 +292,9 @@ def test_the_exit_code_of_a_database_job_is_explained(troubled):
     assert troubled[1]["unlucky"]["requires_db"] is True
 
 
-def test_a_job_that_took_too_much_memory_is_told_why_it_ended(system, troubled):
+def test_a_job_that_took_too_much_memory_is_told_why_it_ended(
+    system: LiveSystem, troubled: tuple[Rap, dict[str, dict[str, Any]]]
+) -> None:
     rap, _ = troubled
     # Not every engine can tell who killed a process.
     told = system.metadata(rap.job_id("greedy"))["oom_killed"]
@@ -263,7 +306,9 @@ def test_a_job_that_took_too_much_memory_is_told_why_it_ended(system, troubled):
     )
 
 
-def test_nothing_is_left_of_jobs_that_failed(system, troubled):
+def test_nothing_is_left_of_jobs_that_failed(
+    system: LiveSystem, troubled: tuple[Rap, dict[str, dict[str, Any]]]
+) -> None:
     _, jobs = troubled
     assert {job["status"] for job in jobs.values()} == set(FINAL)
     assert system.left_over([job["identifier"] for job in jobs.values()]) == []

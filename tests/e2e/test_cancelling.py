@@ -1,8 +1,10 @@
 """Cancelling over HTTP, down to the container."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.support.live_system import container_of, eventually, gated, write
+from tests.support.live_system import LiveSystem, Study, container_of, eventually, gated, write
 
 pytestmark = pytest.mark.e2e
 
@@ -12,7 +14,9 @@ CANCELLED = ("failed", "cancelled_by_user", "Cancelled by user")
 @pytest.mark.spec(
     "rap-api:123", "rap-api:126", "rap-api:128", "rap-api:131", "agent:46", "agent:47"
 )
-def test_a_running_container_is_stopped_and_the_backend_records_why(system, study):
+def test_a_running_container_is_stopped_and_the_backend_records_why(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"doomed": gated("doomed"), "other": gated("other")}))
     rap.running_container("doomed")
     other = rap.running_container("other")
@@ -47,7 +51,9 @@ def test_a_running_container_is_stopped_and_the_backend_records_why(system, stud
 
 
 @pytest.mark.spec("rap-api:125", "rap-api:127", "rap-api:130", "controller:140")
-def test_a_waiting_job_is_cancelled_and_its_action_may_run_again(system, study):
+def test_a_waiting_job_is_cancelled_and_its_action_may_run_again(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     actions = {
         "first": gated("first"),
         "second": write("second", needs=["first"]),
@@ -72,7 +78,9 @@ def test_a_waiting_job_is_cancelled_and_its_action_may_run_again(system, study):
 
 
 @pytest.mark.spec("rap-api:89")
-def test_a_rap_can_be_seen_and_cancelled_directly_after_its_create(system, study):
+def test_a_rap_can_be_seen_and_cancelled_directly_after_its_create(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"slow": gated("slow"), "after": write("after", needs=["slow"])}))
     assert set(rap.jobs()) == {"slow", "after"}
     assert rap.cancel("slow").status_code == 200
@@ -84,7 +92,9 @@ def test_a_rap_can_be_seen_and_cancelled_directly_after_its_create(system, study
 
 
 @pytest.mark.spec("rap-api:122", "rap-api:129")
-def test_a_cancel_that_names_an_unknown_action_cancels_nothing(system, study):
+def test_a_cancel_that_names_an_unknown_action_cancels_nothing(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"slow": gated("slow"), "quick": write("quick")}))
     rap.wait_for("quick", "succeeded")
     rap.running_container("slow")

@@ -1,5 +1,7 @@
 """Database maintenance that is found out: a real check program in a real container says so."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import docker
@@ -7,29 +9,29 @@ import pytest
 
 from infra.images.build import DATABASE_UTILS, JobImages, connect
 from infra.local_system import AGENT
-from tests.support.live_system import container_of, eventually, gated
-from tests.support.stand_in_database import stand_in_database
+from tests.support.live_system import LiveSystem, Study, container_of, eventually, gated
+from tests.support.stand_in_database import StandInDatabase, stand_in_database
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-def secret():
+def secret() -> str:
     return f"secret{uuid4().hex}"
 
 
 @pytest.fixture
-def database(secret):
+def database(secret: str) -> Iterator[StandInDatabase]:
     JobImages(connect()).ensure(DATABASE_UTILS)
     with stand_in_database(secret) as database:
         yield database
 
 
-def check_containers(system):
+def check_containers(system: Any) -> Any:
     state = next(path for path in system.folder.rglob("state") if path.is_dir())
     client = docker.from_env()
     try:
-        owned = {"label": f"rap-agent-state={state}"}
+        owned: dict[str, Any] = {"label": f"rap-agent-state={state}"}
         return {
             found.name
             for found in client.containers.list(all=True, filters=owned, ignore_removed=True)
@@ -38,12 +40,12 @@ def check_containers(system):
         client.close()
 
 
-def maintenance(system):
+def maintenance(system: Any) -> Any:
     (backend,) = system.request("GET", "backend/status/").json()["backends"]
     return backend["db_maintenance"]
 
 
-def checked_again(database, times=2):
+def checked_again(database: Any, times: Any = 2) -> None:
     """Wait until checks have begun and ended since now."""
     before = len(database.asked)
     eventually(lambda: len(database.asked) >= before + times, "further checks")
@@ -52,8 +54,12 @@ def checked_again(database, times=2):
 @pytest.mark.spec("controller:157", "controller:160", "controller:162", "controller:164")
 @pytest.mark.spec("agent:143", "agent:148", "agent:149", "rap-api:57", "rap-api:58", "rap-api:109")
 def test_a_database_job_makes_way_for_maintenance_and_runs_again_afterwards(
-    new_system, study, database, database_image, secret
-):
+    new_system: Callable[..., LiveSystem],
+    study: Callable[..., Study],
+    database: StandInDatabase,
+    database_image: str,
+    secret: str,
+) -> None:
     system = new_system(
         DEFAULT_DATABASE_URL=database.url,
         DATABASE_ACCESS_NETWORK=database.network,
@@ -95,7 +101,7 @@ def test_a_database_job_makes_way_for_maintenance_and_runs_again_afterwards(
     database.free.clear()
     checked_again(database, times=1)
     (left,) = check_containers(system)
-    system.stack.kill9(AGENT)
+    system.stack[AGENT].kill()
     system.stack.restart(AGENT)
     system.logged(AGENT, "removed the container of a database check that was left over")
     assert left not in check_containers(system)

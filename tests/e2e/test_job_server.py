@@ -1,15 +1,19 @@
 """job-server's own calls and conclusions, with real containers at the other end."""
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.api.client_replay.job_server import JobRequest, JobServer
-from tests.support.live_system import BASE, eventually, gated, shell, write
+from tests.support.live_system import BASE, LiveSystem, Study, eventually, gated, shell, write
+from tests.unit.api.client_replay.job_server import JobRequest, JobServer
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.spec("rap-api:132", "rap-api:138", "rap-api:139", "rap-api:140", "rap-api:141")
-def test_what_job_server_concludes_of_requests_that_succeed_fail_and_are_cancelled(system, study):
+def test_what_job_server_concludes_of_requests_that_succeed_fail_and_are_cancelled(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     job_server = JobServer(f"{system.api_url}{BASE}/", system.token)
     repository = study(
         {
@@ -20,7 +24,7 @@ def test_what_job_server_concludes_of_requests_that_succeed_fail_and_are_cancell
         }
     )
 
-    def ask(action):
+    def ask(action: str) -> JobRequest:
         system.workspaces.add(f"job-server-{action}")
         return job_server.submit(
             JobRequest(f"job-server-{action}", repository.url, repository.commit, [action])
@@ -29,8 +33,8 @@ def test_what_job_server_concludes_of_requests_that_succeed_fail_and_are_cancell
     requests = {action: ask(action) for action in ("after", "bad", "slow")}
     assert {request.status for request in requests.values()} == {"pending"}
 
-    def reaches(action, status):
-        def reached():
+    def reaches(action: str, status: str) -> None:
+        def reached() -> bool:
             job_server.round()
             return requests[action].status == status
 

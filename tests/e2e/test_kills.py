@@ -3,11 +3,13 @@
 import os
 import random
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
 from infra.local_system import AGENT, API, CONTROLLER
-from tests.support.live_system import LiveSystem, gated, shell, watching, write
+from tests.support.live_system import LiveSystem, Study, gated, shell, watching, write
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
 
@@ -15,7 +17,7 @@ TEMPORAL = "temporal"
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory, images):
+def standing(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[LiveSystem]:
     """One system for all tests of this module; each leaves it running."""
     system = LiveSystem(tmp_path_factory.mktemp("kills"))
     try:
@@ -26,18 +28,20 @@ def standing(tmp_path_factory, images):
 
 
 @pytest.fixture
-def fragile(standing):
+def fragile(standing: LiveSystem) -> Iterator[LiveSystem]:
     yield standing
     standing.restart_the_dead()
 
 
 @pytest.mark.spec("agent:36")
-def test_a_killed_agent_finds_its_container_again(fragile, study):
+def test_a_killed_agent_finds_its_container_again(
+    fragile: LiveSystem, study: Callable[..., Study]
+) -> None:
     system = fragile
     rap = system.run(study({"slow": gated("slow"), "after": write("after", needs=["slow"])}))
     with watching(rap.workspace) as starts:
         before = rap.running_container("slow")
-        system.stack.kill9(AGENT)
+        system.stack[AGENT].kill()
         system.stack.restart(AGENT)
         system.logged(AGENT, "handed back what the agent was doing when it died")
         rap.open_gate("slow")
@@ -56,12 +60,14 @@ def test_a_killed_agent_finds_its_container_again(fragile, study):
 
 
 @pytest.mark.spec("agent:36")
-def test_a_job_that_ends_while_its_agent_is_dead_is_not_run_again(fragile, study):
+def test_a_job_that_ends_while_its_agent_is_dead_is_not_run_again(
+    fragile: LiveSystem, study: Callable[..., Study]
+) -> None:
     system = fragile
     rap = system.run(study({"slow": gated("slow")}))
     with watching(rap.workspace) as starts:
         container = rap.running_container("slow")
-        system.stack.kill9(AGENT)
+        system.stack[AGENT].kill()
         rap.open_gate("slow")
         container.wait()
         system.stack.restart(AGENT)
@@ -73,7 +79,9 @@ def test_a_job_that_ends_while_its_agent_is_dead_is_not_run_again(fragile, study
 
 
 @pytest.mark.spec("agent:36")
-def test_an_agent_told_to_end_leaves_the_container_to_its_successor(fragile, study):
+def test_an_agent_told_to_end_leaves_the_container_to_its_successor(
+    fragile: LiveSystem, study: Callable[..., Study]
+) -> None:
     system = fragile
     rap = system.run(study({"slow": gated("slow")}))
     with watching(rap.workspace) as starts:
@@ -90,7 +98,9 @@ def test_an_agent_told_to_end_leaves_the_container_to_its_successor(fragile, stu
     assert system.left_over([rap.job_id("slow")]) == []
 
 
-def test_controller_temporal_and_agent_may_be_killed_at_any_moment(fragile, study):
+def test_controller_temporal_and_agent_may_be_killed_at_any_moment(
+    fragile: LiveSystem, study: Callable[..., Study]
+) -> None:
     system = fragile
     seed = int(os.environ.get("RAP_TEST_SEED") or random.randrange(1_000_000))
     print(f"RAP_TEST_SEED={seed}")
@@ -110,7 +120,7 @@ def test_controller_temporal_and_agent_may_be_killed_at_any_moment(fragile, stud
             # The moments are the point of this test.
             time.sleep(dice.uniform(0, 3))
             print(f"killing {victim}: {_codes(rap.jobs())}")
-            system.stack.kill9(victim)
+            system.stack[victim].kill()
             time.sleep(dice.uniform(0, 1))
             assert len(rap.jobs()) == len(actions)
             system.stack.restart(victim)
@@ -126,7 +136,9 @@ def test_controller_temporal_and_agent_may_be_killed_at_any_moment(fragile, stud
 
 
 @pytest.mark.spec("rap-api:119")
-def test_a_restart_of_everything_changes_nothing_of_what_is_over(fragile, study):
+def test_a_restart_of_everything_changes_nothing_of_what_is_over(
+    fragile: LiveSystem, study: Callable[..., Study]
+) -> None:
     system = fragile
     done = system.run(study({"good": write("good"), "bad": shell("exit 1")}))
     over = done.wait_until_over()
@@ -134,7 +146,7 @@ def test_a_restart_of_everything_changes_nothing_of_what_is_over(fragile, study)
     container = rap.running_container("slow")
     before = rap.wait_for("slow", "executing")
 
-    system.stack.kill9(API)
+    system.stack[API].kill()
     system.stack.restart(API)
     system.api_answers()
     assert done.jobs() == over
@@ -152,7 +164,7 @@ def test_a_restart_of_everything_changes_nothing_of_what_is_over(fragile, study)
     assert done.jobs() == over
 
 
-def _second(name, **options):
+def _second(name: str, **options: Any) -> dict[str, Any]:
     return shell(
         f"mkdir -p output && sleep 1 && echo {name} > output/{name}.txt",
         **{name: f"output/{name}.txt"},
@@ -160,5 +172,5 @@ def _second(name, **options):
     )
 
 
-def _codes(jobs):
+def _codes(jobs: dict[str, dict[str, Any]]) -> dict[str, str]:
     return {name: job["status_code"] for name, job in jobs.items()}

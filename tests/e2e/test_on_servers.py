@@ -27,7 +27,7 @@ POSTGRES = "postgres:15"
 
 
 @pytest.fixture(scope="module")
-def ryuk():
+def ryuk() -> None:
     """Containers are ended by their ``with`` block; the reaper is used where it can be had."""
     try:
         JobImages(connect()).ensure(testcontainers_config.ryuk_image)
@@ -36,7 +36,7 @@ def ryuk():
 
 
 @pytest.fixture(scope="module")
-def temporal_address(ryuk) -> Iterator[str]:
+def temporal_address(ryuk: None) -> Iterator[str]:
     """A Temporal server in a container."""
     image = os.environ.get("RAP_TEST_TEMPORAL_IMAGE") or TEMPORAL
     JobImages(connect()).ensure(image)
@@ -65,14 +65,14 @@ def _postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def database_url(ryuk) -> Iterator[str]:
+def database_url(ryuk: None) -> Iterator[str]:
     with _postgres() as url:
         yield url
 
 
 def test_a_rap_runs_with_temporal_in_a_container_and_records_in_postgresql(
-    tmp_path, images, temporal_address, database_url
-):
+    tmp_path: Path, images: None, temporal_address: str, database_url: str
+) -> None:
     system = LiveSystem(
         tmp_path / "system",
         temporal_address=temporal_address,

@@ -3,14 +3,19 @@
 Every order is given twice: with Temporal's own command alone, and with ours.
 """
 
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.local_system import AGENT
-from infra.processes import python_service
+from infra.processes import Service
 from tests.support.live_system import (
     LiveSystem,
+    Study,
     container_of,
     eventually,
     gated,
@@ -28,7 +33,7 @@ WORKERS = {"TEST_MAX_WORKERS": "5", "TEST_MAX_DB_WORKERS": "1"}
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory, images):
+def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[LiveSystem]:
     """One system for all tests of this module; each leaves it at work and without orders."""
     system = LiveSystem(tmp_path_factory.mktemp("operations"), overrides=WORKERS)
     try:
@@ -39,7 +44,9 @@ def system(tmp_path_factory, images):
 
 
 @pytest.fixture(params=[TemporalCommand, RapCommand], ids=["temporal", "rap"])
-def operator(request, system):
+def operator(
+    request: pytest.FixtureRequest, system: LiveSystem
+) -> Iterator[RapCommand | TemporalCommand]:
     yield request.param(system)
     look = TemporalCommand(system)
     look.pause(on=False)
@@ -48,12 +55,17 @@ def operator(request, system):
 
 
 @pytest.fixture
-def look(system):
+def look(system: LiveSystem) -> TemporalCommand:
     return TemporalCommand(system)
 
 
 @pytest.mark.spec("controller:149", "controller:151", "controller:155")
-def test_a_paused_backend_finishes_what_runs_and_starts_nothing(system, study, operator, look):
+def test_a_paused_backend_finishes_what_runs_and_starts_nothing(
+    system: LiveSystem,
+    study: Callable[..., Study],
+    operator: RapCommand | TemporalCommand,
+    look: TemporalCommand,
+) -> None:
     look.limits(max_workers=2)
     actions = {
         "one": gated("one"),
@@ -96,8 +108,11 @@ def test_a_paused_backend_finishes_what_runs_and_starts_nothing(system, study, o
 
 @pytest.mark.spec("controller:156", "controller:157", "controller:158", "controller:160")
 def test_maintenance_by_hand_stops_and_requeues_database_jobs_only(
-    system, study, operator, database_image
-):
+    system: LiveSystem,
+    study: Callable[..., Study],
+    operator: RapCommand | TemporalCommand,
+    database_image: str,
+) -> None:
     actions = {
         "data": gated("data", image=database_image),
         "next": write("next", image=database_image),
@@ -138,7 +153,12 @@ def test_maintenance_by_hand_stops_and_requeues_database_jobs_only(
 
 
 @pytest.mark.spec("controller:178", "controller:181")
-def test_a_reboot_interrupts_five_jobs_and_each_runs_again_once(system, study, operator, look):
+def test_a_reboot_interrupts_five_jobs_and_each_runs_again_once(
+    system: LiveSystem,
+    study: Callable[..., Study],
+    operator: TemporalCommand,
+    look: TemporalCommand,
+) -> None:
     actions = {f"job{number}": gated(f"job{number}") for number in range(5)}
     actions["waits"] = write("waits")
     rap = system.run(study(actions))
@@ -183,7 +203,7 @@ def test_a_reboot_interrupts_five_jobs_and_each_runs_again_once(system, study, o
 
 
 @pytest.fixture
-def second_host(system, tmp_path):
+def second_host(system: LiveSystem, tmp_path: Path) -> Iterator[Any]:
     """A second agent of the backend, with folders of its own; the first is there again at the end.
 
     Its system is the first as seen from that host: it finds the jobs that run there.
@@ -192,7 +212,8 @@ def second_host(system, tmp_path):
     host = replace(system, folder=tmp_path / name, overrides={**WORKERS, "AGENT_HOST": name})
     env = {**host.env, "TEMPORAL_ADDRESS": system.env["TEMPORAL_ADDRESS"]}
     log = system.logs / f"{name}.log"
-    system.stack.add(python_service("worker_agent", env, name=name, log_path=log))
+    command = (sys.executable, "-m", "worker_agent")
+    system.stack.add(Service(name, command, env, log_path=log))
     yield host
     if system.stack[name].process is not None:
         system.stack[name].stop()
@@ -203,19 +224,24 @@ def second_host(system, tmp_path):
     eventually(lambda: hosts(look) == {"main"}, "the first agent alone is seen")
 
 
-def hosts(look):
+def hosts(look: Any) -> Any:
     # The command shows an empty list as null.
     return {agent["host"] for agent in look.state()["agents"] or ()}
 
 
-def test_a_lost_hosts_jobs_run_again_on_another(system, study, operator, second_host):
+def test_a_lost_hosts_jobs_run_again_on_another(
+    system: LiveSystem,
+    study: Callable[..., Study],
+    operator: RapCommand | TemporalCommand,
+    second_host: Any,
+) -> None:
     actions = {f"job{number}": gated(f"job{number}") for number in range(2)}
     rap = system.run(study(actions))
     job_ids = [rap.job_id(name) for name in actions]
     with watching(rap.workspace) as starts:
         lost = [rap.running_container(name) for name in actions]
         rap.wait(lambda jobs: {job["status_code"] for job in jobs.values()} == {"executing"}, "run")
-        system.stack.kill9(AGENT)
+        system.stack[AGENT].kill()
         system.stack.restart("second")
         look = TemporalCommand(system)
         eventually(lambda: hosts(look) == {"main", "second"}, "the second agent is seen")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -108,7 +109,7 @@ def polling(pollers: list[Poller]) -> Iterator[None]:
             thread.join()
 
 
-def study_of(tmp_path, size: int) -> Study:
+def study_of(tmp_path: Path, size: int) -> Study:
     """Half of its actions wait for another."""
     actions = {
         f"a{number}": write(f"a{number}", needs=[f"a{number - 1}"] if number % 2 else [])
@@ -118,7 +119,9 @@ def study_of(tmp_path, size: int) -> Study:
 
 
 @pytest.mark.spec("rap-api:89", "rap-api:112", "rap-api:113", "rap-api:115", "rap-api:116")
-def test_answers_are_whole_and_never_go_back_whoever_asks_and_however_often(quick_system, tmp_path):
+def test_answers_are_whole_and_never_go_back_whoever_asks_and_however_often(
+    quick_system: "QuickSystem", tmp_path: Path
+) -> None:
     studies = {size: study_of(tmp_path, size) for size in set(SIZES)}
     raps = [(ids.random_rap_id(), size) for size in SIZES]
     created: set[str] = set()

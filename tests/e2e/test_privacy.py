@@ -1,13 +1,17 @@
-"""Nothing that a job wrote, and no secret, leaves the backend (architecture.md 3)."""
+"""Nothing that a job wrote, and no secret, leaves the backend
+(docs/explanation/architecture.md).
+"""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from temporalio.client import Client
 
 from infra.local_system import AGENT
-from tests.support.live_system import action
+from tests.support.live_system import LiveSystem, Study, action
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +32,8 @@ sys.exit(int(sys.argv[1]))
 
 @pytest.mark.spec("agent:34", "agent:54", "agent:60")
 async def test_no_trace_of_a_jobs_files_log_or_secrets_leaves_the_backend(
-    new_system, study, database_image
-):
+    new_system: Callable[..., LiveSystem], study: Callable[..., Study], database_image: str
+) -> None:
     marks = {what: f"{what}{uuid4().hex}" for what in ("name", "content", "line", "secret")}
     url = f"mssql://reader:{marks['secret']}@192.0.2.1/patients"
     system = new_system(
@@ -39,7 +43,7 @@ async def test_no_trace_of_a_jobs_files_log_or_secrets_leaves_the_backend(
         DEFAULT_DATABASE_URL=url,
     )
 
-    def leak(code: int, **outputs: str):
+    def leak(code: int, **outputs: Any) -> Any:
         command = ("python", "analysis/leak.py", str(code), *outputs)
         return action(*command, image=database_image, level="moderately_sensitive", **outputs)
 
@@ -69,8 +73,8 @@ async def test_no_trace_of_a_jobs_files_log_or_secrets_leaves_the_backend(
     system.stack.stop()
     for name in ("temporal.sqlite", "records.sqlite"):
         # With the log beside the file, where the latest writes are.
-        files = system.folder.glob(f"{name}*")
-        outside[name] = b"".join(path.read_bytes() for path in files)
+        parts = system.folder.glob(f"{name}*")
+        outside[name] = b"".join(path.read_bytes() for path in parts)
     for path in system.logs.iterdir():
         if path.stem != AGENT:
             outside[path.name] = path.read_bytes()

@@ -3,12 +3,23 @@
 import csv
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from infra.images.build import EHRQL
-from rap.status import SUCCEEDED_WITH_EXCLUDED_FILES
-from tests.support.live_system import action, eventually, gated, shell, watching, write
+from rap.sentences import SUCCEEDED_WITH_EXCLUDED_FILES
+from tests.support.live_system import (
+    LiveSystem,
+    Study,
+    action,
+    eventually,
+    gated,
+    shell,
+    watching,
+    write,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -42,7 +53,9 @@ MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
     "rap-api:115",
     "rap-api:116",
 )
-def test_a_rap_from_its_request_to_its_outputs(system, study):
+def test_a_rap_from_its_request_to_its_outputs(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     actions = {
         "slow": gated("slow"),
         "copy": shell(
@@ -85,7 +98,9 @@ def test_a_rap_from_its_request_to_its_outputs(system, study):
 
 
 @pytest.mark.spec("rap-api:71", "rap-api:72", "rap-api:74", "controller:47")
-def test_what_has_succeeded_is_not_run_again_unless_it_is_named(system, study):
+def test_what_has_succeeded_is_not_run_again_unless_it_is_named(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     actions = {
         "base": write("base"),
         "wrong": shell("exit 1", needs=["base"]),
@@ -97,7 +112,7 @@ def test_what_has_succeeded_is_not_run_again_unless_it_is_named(system, study):
     first = system.run(five, "after_wrong", "leaf")
     assert first.wait_until_over()["wrong"]["status_code"] == "nonzero_exit"
 
-    def run(*names):
+    def run(*names: Any) -> Any:
         rap = system.run(five, *names, workspace=first.workspace)
         return set(rap.wait_until_over())
 
@@ -107,7 +122,9 @@ def test_what_has_succeeded_is_not_run_again_unless_it_is_named(system, study):
 
 
 @pytest.mark.spec("rap-api:102", "agent:118", "controller:122")
-def test_files_that_may_not_be_reviewed_are_kept_back(system, study):
+def test_files_that_may_not_be_reviewed_are_kept_back(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     actions = {
         "tables": shell(
             "mkdir output; echo age > output/good.csv; echo patient_id > output/bad.csv",
@@ -133,7 +150,9 @@ def test_files_that_may_not_be_reviewed_are_kept_back(system, study):
 
 
 @pytest.mark.spec("agent:107", "agent:117")
-def test_a_container_killed_by_hand_is_told_as_such(system, study):
+def test_a_container_killed_by_hand_is_told_as_such(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     rap = system.run(study({"slow": gated("slow")}))
     rap.running_container("slow").kill()
     job = rap.wait_until_over()["slow"]
@@ -151,7 +170,9 @@ def test_a_container_killed_by_hand_is_told_as_such(system, study):
 
 
 @pytest.mark.spec("agent:92", "rap-api:97")
-def test_a_database_job_on_a_backend_with_dummy_data_has_no_network(system, study):
+def test_a_database_job_on_a_backend_with_dummy_data_has_no_network(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     extract = action(
         "generate-dataset",
         "analysis/dataset.py",
@@ -175,14 +196,16 @@ def test_a_database_job_on_a_backend_with_dummy_data_has_no_network(system, stud
 
 
 @pytest.mark.spec("rap-api:52")
-def test_the_agents_sign_of_life_is_shown(system):
+def test_the_agents_sign_of_life_is_shown(system: LiveSystem) -> None:
     answer = system.request("GET", "backend/status/")
     (backend,) = answer.json()["backends"]
     assert backend["slug"] == "test"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", backend["last_seen"])
 
 
-def test_raps_of_several_workspaces_run_beside_each_other(system, study):
+def test_raps_of_several_workspaces_run_beside_each_other(
+    system: LiveSystem, study: Callable[..., Study]
+) -> None:
     """More jobs than workers: each runs once, and all end."""
     three = study({"a": write("a"), "b": write("b", needs=["a"]), "c": write("c")})
     raps = [system.run(three) for _ in range(3)]

@@ -1,24 +1,29 @@
 """What the processes of a whole system tell a collector of spans and Prometheus."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import httpx
 import pytest
 
-from tests.support.live_system import eventually, shell, write
+from tests.support.live_system import LiveSystem, Study, eventually, shell, write
+from tests.support.spans import Receiver
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.mark.spec("controller:199", "controller:200", "controller:208", "agent:33")
-def test_each_job_is_one_trace_told_by_controller_and_agent(system, study, collector):
+def test_each_job_is_one_trace_told_by_controller_and_agent(
+    system: LiveSystem, study: Callable[..., Study], collector: Receiver
+) -> None:
     actions = {"works": write("works"), "fails": shell("exit 3", needs=["works"])}
     jobs = system.run(study(actions), "fails").wait_until_over()
     for name, succeeded in (("works", True), ("fails", False)):
         job = jobs[name]
         _, trace_id, root_id, _ = job["trace_context"]["traceparent"].split("-")
 
-        def told(trace_id=trace_id):
+        def told(trace_id: Any = trace_id) -> Any:
             spans = collector.trace(trace_id)
             names = [(service, span.name) for service, span in spans]
             done = ("controller", "JOB") in names and names.count(("agent", "LOOP_TASK")) == 4
@@ -44,7 +49,7 @@ def test_each_job_is_one_trace_told_by_controller_and_agent(system, study, colle
         assert not root.status.code
 
 
-def test_the_sdks_figures_are_served_where_settings_say(system):
+def test_the_sdks_figures_are_served_where_settings_say(system: LiveSystem) -> None:
     for name in ("RAP_CONTROLLER_METRICS_ADDRESS", "RAP_AGENT_METRICS_ADDRESS"):
         answer = httpx.get(f"http://{system.env[name]}/metrics")
         assert "temporal_" in answer.text

@@ -4,13 +4,15 @@ The system goes on: what was lost comes back, no job runs twice, nothing is left
 are told the truth. ``rap doctor`` finds nothing to mend after each.
 """
 
+from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from infra.local_system import BACKEND, CONTROLLER
 from rap import ids
-from tests.support.live_system import LiveSystem, Rap, eventually, gated, watching, write
+from tests.support.live_system import LiveSystem, Rap, Study, eventually, gated, watching, write
 from tests.support.operators import WHY, RapCommand, TemporalCommand, are_gone, nothing_is_left
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
@@ -21,7 +23,7 @@ KILLED = ("failed", "killed_by_admin", "Job killed by an OpenSAFELY administrato
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory, images):
+def system(tmp_path_factory: pytest.TempPathFactory, images: None) -> Iterator[Any]:
     """One system for all tests of this module; each leaves it at work."""
     slots = {"TEST_MAX_WORKERS": "5"}
     system = LiveSystem(tmp_path_factory.mktemp("terminated"), overrides=slots)
@@ -33,14 +35,14 @@ def system(tmp_path_factory, images):
 
 
 @pytest.fixture
-def operator(system):
+def operator(system: LiveSystem) -> Iterator[Any]:
     operator = TemporalCommand(system)
     yield operator
     system.restart_the_dead()
 
 
 @pytest.fixture
-def watched():
+def watched() -> Iterator[Any]:
     """A workspace whose containers are counted from the very first."""
     workspace = f"ws-{uuid4().hex[:12]}"
     with watching(workspace) as starts:
@@ -68,13 +70,15 @@ def all_is_well(system: LiveSystem, *raps: Rap) -> None:
     assert {check["level"] for check in found} == {"ok"}, found
 
 
-def test_a_terminated_job_is_killed_and_the_others_go_on(system, study, operator, watched):
+def test_a_terminated_job_is_killed_and_the_others_go_on(
+    system: LiveSystem, study: Callable[..., Study], operator: Any, watched: Any
+) -> None:
     workspace, starts = watched
     actions = {name: gated(name) for name in FIVE} | {"after": write("after", needs=["job0"])}
     rap = at_their_gates(system.run(study(actions), workspace=workspace), *FIVE)
     doomed, *others = [rap.job_id(name) for name in FIVE]
 
-    operator.terminate(ids.job_workflow_id(doomed))
+    operator.terminate(rap.job_workflow_id("job0"))
     job = rap.wait_for("job0", "killed_by_admin")
     assert (job["status"], job["status_code"], job["status_message"]) == KILLED
     assert are_gone(system, [doomed])
@@ -90,8 +94,8 @@ def test_a_terminated_job_is_killed_and_the_others_go_on(system, study, operator
 
 
 def test_a_terminated_raps_jobs_are_killed_and_nobody_else_is_disturbed(
-    system, study, operator, watched
-):
+    system: LiveSystem, study: Callable[..., Study], operator: Any, watched: Any
+) -> None:
     workspace, starts = watched
     actions = {name: gated(name) for name in FIVE[:3]} | {"after": write("after", needs=["job0"])}
     doomed = at_their_gates(system.run(study(actions), workspace=workspace), *FIVE[:3])
@@ -99,7 +103,7 @@ def test_a_terminated_raps_jobs_are_killed_and_nobody_else_is_disturbed(
     at_their_gates(other, *FIVE[3:])
     its_workspace = ids.workspace_workflow_id(BACKEND, other.workspace)
 
-    operator.terminate(ids.rap_workflow_id(doomed.rap_id))
+    operator.terminate(doomed.workflow_id)
     operator.terminate(its_workspace)
     job_ids = [doomed.job_id(name) for name in FIVE[:3]]
     eventually(lambda: are_gone(system, job_ids), "its containers are gone")
@@ -120,7 +124,9 @@ def test_a_terminated_raps_jobs_are_killed_and_nobody_else_is_disturbed(
     all_is_well(system, doomed, other, again)
 
 
-def test_a_terminated_workspace_comes_back_and_tells_who_waits(system, study, operator, watched):
+def test_a_terminated_workspace_comes_back_and_tells_who_waits(
+    system: LiveSystem, study: Callable[..., Study], operator: Any, watched: Any
+) -> None:
     workspace, starts = watched
     asked_for = study({name: gated(name) for name in FIVE})
     first = at_their_gates(system.run(asked_for, workspace=workspace), *FIVE)
@@ -144,8 +150,8 @@ def test_a_terminated_workspace_comes_back_and_tells_who_waits(system, study, op
 
 @pytest.mark.parametrize("controller", ["lives", "starts"])
 def test_a_terminated_backend_comes_back_as_it_was_and_starts_nothing_twice(
-    system, study, operator, watched, controller
-):
+    system: LiveSystem, study: Callable[..., Study], operator: Any, watched: Any, controller: Any
+) -> None:
     workspace, starts = watched
     actions = {name: gated(name) for name in FIVE} | {"waits": write("waits")}
     rap = at_their_gates(system.run(study(actions), workspace=workspace), *FIVE)
@@ -159,7 +165,7 @@ def test_a_terminated_backend_comes_back_as_it_was_and_starts_nothing_twice(
     if controller == "lives":
         rap.wait_for("job0", "succeeded")
     else:
-        system.stack.kill9(CONTROLLER)
+        system.stack[CONTROLLER].kill()
         assert rap.jobs()["waits"]["status_code"] == "paused"
         system.stack.restart(CONTROLLER)
     eventually(lambda: operator.runs(THE_BACKEND), "the backend is back")
@@ -179,6 +185,6 @@ def test_a_terminated_backend_comes_back_as_it_was_and_starts_nothing_twice(
     all_is_well(system, rap)
 
 
-def with_slots(operator, number):
+def with_slots(operator: Any, number: Any) -> Any:
     state = operator.state()
     return state if len(state["slots"] or ()) == number else None

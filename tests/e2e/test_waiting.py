@@ -1,11 +1,16 @@
 """What a process needs is not there: it says so once, waits, and goes on by itself."""
 
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from testcontainers.core.config import get_docker_socket
 
 from infra.local_system import AGENT, API, CONTROLLER
 from rap import ids
-from tests.support.live_system import eventually, write
+from tests.docker.wire import wire_in_a_thread
+from tests.support.live_system import Job, LiveSystem, Study, eventually, gated, write
 
 pytestmark = pytest.mark.e2e
 
@@ -13,8 +18,10 @@ TEMPORAL = "temporal"
 
 
 @pytest.mark.spec("rap-api:88")
-def test_without_temporal_reads_are_answered_and_everybody_waits_for_it(new_system, study):
-    system = new_system(RAP_API_TIMEOUT="5")
+def test_without_temporal_reads_are_answered_and_everybody_waits_for_it(
+    new_system: Callable[..., LiveSystem], study: Callable[..., Study]
+) -> None:
+    system = new_system(RAP_API_TIMEOUT="22.1")
     system.start_some(CONTROLLER, AGENT, API)
     system.api_answers()
     good = study({"good": write("good")})
@@ -40,7 +47,9 @@ def test_without_temporal_reads_are_answered_and_everybody_waits_for_it(new_syst
         assert "Traceback" not in system.log(name)
 
 
-def test_without_docker_the_agent_waits_and_the_jobs_say_why_they_do(new_system, study, tmp_path):
+def test_without_docker_the_agent_waits_and_the_jobs_say_why_they_do(
+    new_system: Callable[..., LiveSystem], study: Callable[..., Study], tmp_path: Path
+) -> None:
     socket = tmp_path / "docker.sock"
     system = new_system(DOCKER_HOST=f"unix://{socket}")
     system.start_some(TEMPORAL, CONTROLLER, AGENT, API)
@@ -62,7 +71,45 @@ def test_without_docker_the_agent_waits_and_the_jobs_say_why_they_do(new_system,
     assert "Traceback" not in system.log(AGENT)
 
 
-def test_an_agent_with_a_setting_to_be_mended_names_it_and_ends(new_system):
+def test_jobs_wait_for_a_docker_that_goes_away_and_all_succeed_once_it_is_back(
+    new_system: Callable[..., LiveSystem], study: Callable[..., Study], tmp_path: Path
+) -> None:
+    socket = tmp_path / "docker.sock"
+    with wire_in_a_thread(socket, get_docker_socket()) as line:
+        system = new_system(DOCKER_HOST=f"unix://{socket}")
+        system.start()
+        early = system.run(study({"early": gated("early")}))
+        early.running_container("early")
+        line("cut")
+        late = system.run(study({f"late{n}": write(f"late{n}") for n in range(5)}))
+
+        def all_know_why(jobs: dict[str, Job]) -> bool:
+            why = "the backend cannot start it now: its container engine does not answer"
+            return all(why in job["status_message"] for job in jobs.values())
+
+        late.wait(all_know_why, "told of the engine")
+        # Longer than a job that has not begun is tried in place.
+        time.sleep(20)
+        assert {job["status"] for job in late.jobs().values()} == {"pending"}
+        early.open_gate("early")
+        line("mend")
+        for rap in (early, late):
+            jobs = rap.wait_until_over()
+            assert {job["status_code"] for job in jobs.values()} == {"succeeded"}
+        # Each was waited for where it was, or handed out once more: none used up its attempts.
+        attempts = {
+            name: system.metadata(rap.job_id(name))["task_id"][-3:]
+            for rap in (early, late)
+            for name in rap.jobs()
+        }
+        assert attempts["early"] == "001"
+        assert {*attempts.values()} <= {"001", "002"}
+        system.end()
+
+
+def test_an_agent_with_a_setting_to_be_mended_names_it_and_ends(
+    new_system: Callable[..., LiveSystem],
+) -> None:
     system = new_system(BACKEND="nowhere")
     system.start_some(AGENT)
     process = system.stack[AGENT].process

@@ -8,8 +8,11 @@ import json
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
@@ -18,9 +21,25 @@ from temporalio.client import Client
 from infra.local_system import BACKEND
 from infra.temporal.cli import resolve_cli
 from rap import ids
-from rap.messages import DatabaseCheck
-from rap.payloads import DATA_CONVERTER
-from rap.temporal import search_attributes
+from rap.contracts.kinds import Signal
+from rap.contracts.workflows import BACKEND as THE_BACKENDS
+from rap.contracts.workflows import (
+    BACKEND_STATE,
+    DATABASE_MAINTENANCE,
+    HOST_LOST,
+    JOB,
+    LIMITS,
+    PAUSE,
+    PREPARE_FOR_REBOOT,
+    PRIORITISE,
+    RAP,
+    STATUS_CHECK,
+    WORKSPACE,
+)
+from rap.messages.checks import DatabaseCheck
+from rap.temporal.codec import DATA_CONVERTER
+from rap.temporal.messages import start_workflow
+from rap.temporal.start_options import start_options
 from tests.support.live_system import Rap, action, eventually, make_study, write
 from tests.support.quick_system import QuickSystem
 from tests.support.rap_system import StubHost
@@ -47,9 +66,9 @@ class Scene:
         self.system, self._folder = system, folder
         self.again = self._run("again", again=write("again"))
         system.has_started("again")
-        temporal(system, "signal", THE_BACKEND, "--name", "prepare_for_reboot", "--input", "{}")
+        temporal(system, "signal", THE_BACKEND, "--name", PREPARE_FOR_REBOOT.name, "--input", "{}")
         self.again.wait_for("again", "waiting_on_reboot")
-        tell(system, "pause", '{"on": false}')
+        tell(system, PAUSE.name, '{"on": false}')
         eventually(lambda: len(system.host.runs_of("again")) > 1, "it runs again")
         self.failed = self._run("third", fails=write("fails"))
         self.failed.wait_until_over()
@@ -71,18 +90,18 @@ class Scene:
         asyncio.run(self._fail_a_check())
 
     def job(self, name: str, rap: Rap | None = None) -> str:
-        return ids.job_workflow_id((rap or self.main).job_id(name))
+        return (rap or self.main).job_workflow_id(name)
 
     def found(self) -> dict[str, set[str]]:
         """What each filter of the page is to find."""
-        rap, workspace = ids.rap_workflow_id(self.main.rap_id), "workspace/test/asthma-care"
+        rap, workspace = self.main.workflow_id, "workspace/test/asthma-care"
         running = {self.job("fit_model"), self.job("extract")}
         jobs = running | {self.job("fails"), self.job("victim")}
         again = self.job("again", self.again)
         return {
             "running jobs of a backend": running | {again},
             "failed jobs since a day": {self.job("fails"), self.job("fails", self.failed)},
-            "failed RAPs since a day": {ids.rap_workflow_id(self.failed.rap_id)},
+            "failed RAPs since a day": {self.failed.workflow_id},
             "everything of a workspace": {workspace, rap} | jobs,
             "everything of a RAP": {rap} | jobs,
             "all attempts of an action": {self.job("fit_model")},
@@ -104,13 +123,8 @@ class Scene:
     async def _fail_a_check(self) -> None:
         client = await connect(self.system)
         check = DatabaseCheck(backend=BACKEND, image="example.org/no-image:v1")
-        await client.start_workflow(
-            "DatabaseStatusWorkflow",
-            check,
-            id=CHECK,
-            task_queue=ids.CONTROLLER_QUEUE,
-            search_attributes=search_attributes(backend=BACKEND),
-        )
+        options = start_options(CHECK, ("", ""), backend=BACKEND)
+        await start_workflow(client, STATUS_CHECK, check, options)
 
 
 def temporal(system: QuickSystem, what: str, *words: str) -> str:
@@ -140,7 +154,7 @@ def run(system: QuickSystem, command: list[str] | str) -> str:
 
 
 def state(system: QuickSystem) -> dict[str, Any]:
-    shown = temporal(system, "query", THE_BACKEND, "--type", "state", "-o", "json")
+    shown = temporal(system, "query", THE_BACKEND, "--type", BACKEND_STATE.name, "-o", "json")
     (row,) = json.loads(shown)["queryResult"]
     return dict(row)
 
@@ -150,7 +164,7 @@ async def connect(system: QuickSystem) -> Client:
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("web-ui")
     host = StubHost(backend=BACKEND, name="main", exits={"fails": 3}, held=set(HELD))
     with QuickSystem(folder / "system", host=host) as system:
@@ -162,18 +176,18 @@ def listed(system: QuickSystem, query: str) -> set[str]:
     return {one["execution"]["workflowId"] for one in found}
 
 
-def test_every_filter_of_the_page_is_tried(scene):
+def test_every_filter_of_the_page_is_tried(scene: Any) -> None:
     assert FILTERS.keys() == scene.found().keys()
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_a_filter_finds_what_the_page_says(scene, name):
+def test_a_filter_finds_what_the_page_says(scene: Any, name: Any) -> None:
     query = FILTERS[name].replace("RAP_ID", scene.main.rap_id)
     expected = scene.found()[name]
     eventually(lambda: listed(scene.system, query) == expected, f"{name}: {expected}", limit=30)
 
 
-async def test_every_workflow_tells_what_it_is_and_how_it_stands(scene):
+async def test_every_workflow_tells_what_it_is_and_how_it_stands(scene: Any) -> None:
     client = await connect(scene.system)
     kinds = {}
     # The check was started by hand.
@@ -182,7 +196,7 @@ async def test_every_workflow_tells_what_it_is_and_how_it_stands(scene):
         assert await description.static_summary(), found.id
         assert await description.static_details(), found.id
         kinds[found.workflow_type] = await details(client, found.id)
-    assert kinds.keys() == {"BackendWorkflow", "JobWorkflow", "RapWorkflow", "WorkspaceWorkflow"}
+    assert kinds.keys() == {kind.name for kind in (THE_BACKENDS, JOB, RAP, WORKSPACE)}
     assert all(kinds.values())
 
 
@@ -193,56 +207,58 @@ async def details(client: Client, workflow_id: str) -> str:
     return str(shown.current_details)
 
 
-async def test_the_pages_lead_to_each_other_and_say_how_things_stand(scene):
+async def test_the_pages_lead_to_each_other_and_say_how_things_stand(scene: Any) -> None:
     client = await connect(scene.system)
-    rap = await details(client, ids.rap_workflow_id(scene.main.rap_id))
-    job_id = scene.main.job_id("fit_model")
-    assert f"[fit&#95;model](namespaces/default/workflows/job%2F{job_id}) | initiated" in rap
+    rap = await details(client, scene.main.workflow_id)
+    job = quote(scene.main.job_workflow_id("fit_model"), safe="")
+    assert f"[fit&#95;model](namespaces/default/workflows/{job}) | initiated" in rap
     assert "| report | dependency_failed |" in rap
     assert "killed_by_admin" in rap
     backend = await details(client, THE_BACKEND)
-    assert f"(namespaces/default/workflows/job%2F{job_id})" in backend
+    assert f"(namespaces/default/workflows/{job})" in backend
     ended = await details(client, scene.job("fails"))
     assert "**nonzero_exit**" in ended
     assert "Exit code 3" in ended
 
 
-def test_the_signals_of_the_page_are_those_that_operators_may_send():
+def test_the_signals_of_the_page_are_those_that_operators_may_send() -> None:
     named = {name for name, _ in SIGNALS}
     assert named == {
-        "pause",
-        "database_maintenance",
-        "limits",
-        "prioritise",
-        "host_lost",
-        "prepare_for_reboot",
+        PAUSE.name,
+        DATABASE_MAINTENANCE.name,
+        LIMITS.name,
+        PRIORITISE.name,
+        HOST_LOST.name,
+        PREPARE_FOR_REBOOT.name,
     }
 
 
-EFFECTS = [
-    ("pause", lambda row, _: row["paused"]),
-    ("pause", lambda row, _: not row["paused"]),
-    ("database_maintenance", lambda row, _: row["maintenance_type"] == "manual"),
-    ("database_maintenance", lambda row, _: row["maintenance"] and row["checks_disabled"]),
-    ("database_maintenance", lambda row, _: not (row["maintenance"] or row["checks_disabled"])),
-    ("limits", lambda row, _: (row["max_workers"], row["max_db_workers"]) == (12, 4)),
-    ("limits", lambda row, _: not row["limits_ordered"]),
-    ("prioritise", lambda row, scene: row["priorities"] == {scene.main.rap_id: 1}),
-    ("host_lost", lambda row, scene: len(scene.system.host.runs_of("fit_model")) > 1),
-    ("prepare_for_reboot", lambda row, _: row["paused"] and not row["slots"]),
+EFFECTS: list[tuple[Signal[Any], Callable[..., Any]]] = [
+    (PAUSE, lambda row, _: row["paused"]),
+    (PAUSE, lambda row, _: not row["paused"]),
+    (DATABASE_MAINTENANCE, lambda row, _: row["maintenance_type"] == "manual"),
+    (DATABASE_MAINTENANCE, lambda row, _: row["maintenance"] and row["checks_disabled"]),
+    (DATABASE_MAINTENANCE, lambda row, _: not (row["maintenance"] or row["checks_disabled"])),
+    (LIMITS, lambda row, _: (row["max_workers"], row["max_db_workers"]) == (12, 4)),
+    (LIMITS, lambda row, _: not row["limits_ordered"]),
+    (PRIORITISE, lambda row, scene: row["priorities"] == {scene.main.rap_id: 1}),
+    (HOST_LOST, lambda row, scene: len(scene.system.host.runs_of("fit_model")) > 1),
+    (PREPARE_FOR_REBOOT, lambda row, _: row["paused"] and not row["slots"]),
 ]
 """What becomes of each message of the page, in its order."""
 
 
-def test_each_message_of_the_page_does_what_the_page_says(scene):
+def _shows(effect: Callable[..., Any], scene: Any) -> Any:
+    return effect(state(scene.system), scene)
+
+
+def test_each_message_of_the_page_does_what_the_page_says(scene: Any) -> None:
     system = scene.system
-    assert [name for name, _ in EFFECTS] == [name for name, _ in SIGNALS]
+    assert [signal.name for signal, _ in EFFECTS] == [name for name, _ in SIGNALS]
     for (name, message), (_, effect) in zip(SIGNALS, EFFECTS, strict=True):
         sent = message.replace("RAP_ID", scene.main.rap_id)
         tell(system, name, sent)
-        eventually(
-            lambda effect=effect: effect(state(system), scene), f"{name} {message}", limit=60
-        )
+        eventually(partial(_shows, effect, scene), f"{name} {message}", limit=60)
         order, given = state(system)["orders"][-1], json.loads(sent)
         assert (order["by"], order["why"]) == (given["by"], given.get("why", "")), name
     run(system, COMMAND.replace("true", "false"))

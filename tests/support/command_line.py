@@ -22,7 +22,7 @@ def alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name.startswith(_OURS) or name in _OURS_TOO:
             del os.environ[name]
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     yield
     os.environ.clear()
     os.environ.update(before)

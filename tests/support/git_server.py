@@ -1,12 +1,15 @@
 """Git repositories for tests: on disk, and behind a real HTTP server (``git http-backend``)."""
 
 import os
+import socket
 import ssl
+import struct
 import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,14 @@ class StudyRepo:
         return [self.commit({"counter": str(number)}) for number in range(count)]
 
 
+class Fault(Enum):
+    """How a connection ends without an answer."""
+
+    RESET = "reset"
+    CUT_OFF = "cut off"
+    """After the head of an answer that would be longer."""
+
+
 @dataclass
 class GitServer:
     """A running server. Its switches may be turned while it runs."""
@@ -72,6 +83,10 @@ class GitServer:
     """While set, requests are accepted and not answered."""
     released: threading.Event = field(default_factory=threading.Event)
     redirect_to: str | None = None
+    fault: Fault | int | None = None
+    """What every request gets instead of an answer: a fault, or an HTTP status."""
+    next_faults: list[Fault | int | None] = field(default_factory=list)
+    """The same for the next requests, one each; ``None`` for an answer."""
 
 
 @contextmanager
@@ -94,9 +109,33 @@ def serve_git(folder: Path, certificate: Path | None = None) -> Iterator[GitServ
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
             pass
 
+        def do_CONNECT(self) -> None:
+            """As a proxy, which this is not."""
+            self._answer()
+
+        def _fail(self, fault: Fault | int) -> None:
+            self.close_connection = True
+            if isinstance(fault, int):
+                self.send_response(fault)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            if fault is Fault.CUT_OFF:
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-git-upload-pack-advertisement")
+                self.send_header("Content-Length", "1000")
+                self.end_headers()
+            never = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, never)
+            self.connection.close()
+
         def _answer(self) -> None:
             authorization = self.headers.get("Authorization")
             state.requests.append((self.path, authorization))
+            fault = state.next_faults.pop(0) if state.next_faults else state.fault
+            if fault is not None:
+                self._fail(fault)
+                return
             if state.hangs.is_set():
                 state.released.wait(60)
                 return

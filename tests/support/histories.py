@@ -11,7 +11,7 @@ from pathlib import Path
 from temporalio.client import Client, WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 
-from rap.payloads import DATA_CONVERTER
+from rap.temporal.codec import DATA_CONVERTER
 from worker_controller.worker import WORKFLOWS
 
 
@@ -20,27 +20,43 @@ def replayer() -> Replayer:
         workflows=WORKFLOWS,
         data_converter=DATA_CONVERTER,
         workflow_runner=UnsandboxedWorkflowRunner(),
+        debug_mode=True,  # on a busy machine a step may take longer than the SDK lets it
     )
 
 
 async def histories_of(client: Client, backend: str) -> list[WorkflowHistory]:
-    """All histories of one backend's workflows, the runs that continued as new included."""
+    """All histories of one backend's workflows, the runs that continued as new included.
+
+    But of those that have just begun, which have no task yet: the SDK's replayer waits for it for
+    ever.
+    """
     query = (
         f"Backend = '{backend}' OR WorkflowId = 'backend/{backend}' "
         f"OR WorkflowId STARTS_WITH 'workspace/{backend}/'"
     )
-    return [
-        await client.get_workflow_handle(found.id, run_id=found.run_id).fetch_history()
-        async for found in client.list_workflows(query)
+    found = [
+        await client.get_workflow_handle(each.id, run_id=each.run_id).fetch_history()
+        async for each in client.list_workflows(query)
     ]
+    return [history for history in found if len(history.events) > 1]
+
+
+_recorded: set[tuple[str, ...]] = set()
 
 
 def record(histories: list[WorkflowHistory], folder: Path, scenario: str) -> None:
-    """Keep histories as JSON, one file each, named after what they show."""
+    """Keep histories as JSON, one file each, named after what they show.
+
+    One that takes the same path as another of this run, event by event, shows nothing new.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     numbers: dict[str, int] = {}
     for history in histories:
         kind = history.workflow_id.partition("/")[0]
+        path = (kind, *(str(event.event_type) for event in history.events))
+        if path in _recorded:
+            continue
+        _recorded.add(path)
         numbers[kind] = numbers.get(kind, 0) + 1
         name = f"{re.sub(r'[^a-z0-9]+', '_', scenario.lower())}.{kind}.{numbers[kind]}.json"
         document = _without_origin(json.loads(history.to_json()))

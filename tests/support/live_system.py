@@ -211,7 +211,7 @@ class LiveSystem(LocalSystem):
         """Wait until a process has logged this; the line. It must not end meanwhile."""
 
         def line() -> str:
-            self.stack.check()
+            self.stack.raise_if_ended()
             return next((line for line in self.log(name).splitlines() if text in line), "")
 
         return eventually(line, f"{name} logs {text!r}")
@@ -225,7 +225,8 @@ class LiveSystem(LocalSystem):
 
     def open_gate(self, job_id: str) -> None:
         """Let a :func:`gated` job go on."""
-        (self.high_privacy / "volumes" / job_id / "gate").touch()
+        for volume in (self.high_privacy / "volumes").glob(f"{job_id}*"):  # of any attempt
+            (volume / "gate").touch()
 
     def metadata(self, job_id: str) -> dict[str, Any]:
         """What the backend has on record about a finished job."""
@@ -274,6 +275,15 @@ class Rap:
         """The identifier of the job of an action."""
         return ids.job_id(self.rap_id, action)
 
+    @property
+    def workflow_id(self) -> str:
+        """The id of its workflow."""
+        return ids.rap_workflow_id(self.workspace, self.rap_id)
+
+    def job_workflow_id(self, action: str) -> str:
+        """The id of the workflow of the job of an action."""
+        return ids.job_workflow_id(self.workspace, action, self.job_id(action))
+
     def wait(
         self, until: Callable[[dict[str, Job]], object], what: str, *, limit: float = LIMIT
     ) -> dict[str, Job]:
@@ -284,7 +294,7 @@ class Rap:
             jobs = self.jobs()
             if jobs and until(jobs):
                 return jobs
-            self.system.stack.check()
+            self.system.stack.raise_if_ended()
             time.sleep(0.05)
         shown = {name: (job["status_code"], job["status_message"]) for name, job in jobs.items()}
         raise AssertionError(f"{what}: not within {limit:.0f} s; the jobs are {shown}")

@@ -10,6 +10,15 @@ from typing import Any
 from infra.local_system import BACKEND
 from infra.temporal.cli import resolve_cli
 from rap import ids
+from rap.contracts.kinds import Signal
+from rap.contracts.workflows import (
+    BACKEND_STATE,
+    DATABASE_MAINTENANCE,
+    HOST_LOST,
+    LIMITS,
+    PAUSE,
+    PREPARE_FOR_REBOOT,
+)
 from tests.support.live_system import LiveSystem, container_of, eventually
 
 RAP_COMMAND = Path(sys.executable).parent / "rap"
@@ -24,19 +33,19 @@ class TemporalCommand:
         self._system = system
 
     def pause(self, *, on: bool) -> None:
-        self.signal("pause", on=on)
+        self.signal(PAUSE, on=on)
 
     def maintenance(self, *, on: bool) -> None:
-        self.signal("database_maintenance", on=on)
+        self.signal(DATABASE_MAINTENANCE, on=on)
 
     def prepare_for_reboot(self) -> None:
-        self.signal("prepare_for_reboot")
+        self.signal(PREPARE_FOR_REBOOT)
 
     def host_lost(self, host: str) -> None:
-        self.signal("host_lost", host=host)
+        self.signal(HOST_LOST, host=host)
 
     def limits(self, **workers: float) -> None:
-        self.signal("limits", **workers)
+        self.signal(LIMITS, **workers)
 
     def is_safe_to_reboot(self) -> bool:
         state = self.state()
@@ -49,7 +58,7 @@ class TemporalCommand:
     def state(self) -> dict[str, Any]:
         """The backend's own account of itself."""
         shown = self._temporal(
-            "query", ids.backend_workflow_id(BACKEND), "--type", "state", "-o", "json"
+            "query", ids.backend_workflow_id(BACKEND), "--type", BACKEND_STATE.name, "-o", "json"
         )
         (row,) = json.loads(shown)["queryResult"]
         assert isinstance(row, dict)
@@ -62,10 +71,10 @@ class TemporalCommand:
             described["workflowExecutionInfo"]["status"] == "WORKFLOW_EXECUTION_STATUS_RUNNING"
         )
 
-    def signal(self, name: str, **message: object) -> None:
+    def signal(self, signal: Signal[Any], **message: object) -> None:
         payload = json.dumps({**message, "by": BY, "why": WHY})
         backend = ids.backend_workflow_id(BACKEND)
-        self._temporal("signal", backend, "--name", name, "--input", payload)
+        self._temporal("signal", backend, "--name", signal.name, "--input", payload)
 
     def _temporal(self, what: str, workflow_id: str, *options: str) -> str:
         address = self._system.env["TEMPORAL_ADDRESS"]
@@ -128,7 +137,7 @@ def nothing_is_left(system: LiveSystem, *raps: Any) -> None:
 def are_gone(system: LiveSystem, job_ids: list[str]) -> bool:
     """Whether there are neither containers nor volumes of these jobs now."""
     volumes = system.high_privacy / "volumes"
-    return not any(container_of(job) or (volumes / job).exists() for job in job_ids)
+    return not any(container_of(job) or list(volumes.glob(f"{job}*")) for job in job_ids)
 
 
 def _run(argv: list[str], settings: dict[str, str]) -> "subprocess.CompletedProcess[str]":

@@ -49,17 +49,21 @@ class Cluster:
         return f"postgresql://{SUPERUSER}@/{name}?host={self._directory}"
 
     def _run(self, program: str, *arguments: str) -> None:
-        done = subprocess.run(
-            [self._binaries / program, *arguments],
-            cwd=self._directory,
-            stdin=subprocess.DEVNULL,
-            stdout=(self._directory / f"{program}.out").open("ab"),
-            stderr=subprocess.STDOUT,
-            **_unprivileged(),
-        )
+        told = self._directory / f"{program}.out"
+        with told.open("ab") as out:
+            done = subprocess.run(
+                [self._binaries / program, *arguments],
+                cwd=self._directory,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                **_unprivileged(),
+            )
         if done.returncode:
-            out = (self._directory / f"{program}.out").read_text()
-            pytest.fail(f"{program} failed with status {done.returncode}:\n{out}", pytrace=False)
+            pytest.fail(
+                f"{program} failed with status {done.returncode}:\n{told.read_text()}",
+                pytrace=False,
+            )
 
 
 @contextmanager

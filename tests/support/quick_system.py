@@ -16,14 +16,18 @@ from temporalio.service import RPCError
 
 from infra.local_system import API, BACKEND, CONTROLLER
 from rap import ids
+from rap.contracts.kinds import Signal
+from rap.contracts.workflows import REPORT
 from rap.egress import AgentReport
-from rap.payloads import DATA_CONVERTER
+from rap.temporal.codec import DATA_CONVERTER
+from rap.temporal.messages import send_signal
 from tests.support.live_system import LiveSystem, eventually
 from tests.support.rap_system import StubHost
 
 ROOM = 200
 REPORT_EVERY_S = 10.0
 T = TypeVar("T")
+Message = TypeVar("Message")
 
 
 @dataclass
@@ -63,13 +67,12 @@ class QuickSystem(LiveSystem):
         """Wait until the stub was given a job of this action."""
         eventually(lambda: self.host.runs_of(action), f"{action} starts")
 
-    def tell_backend(self, signal: str, message: object) -> None:
+    def tell_backend(self, signal: Signal[Message], message: Message) -> None:
         """Give the backend an order, as an operator does."""
 
         async def tell() -> None:
             client = await self._client()
-            handle = client.get_workflow_handle(ids.backend_workflow_id(BACKEND))
-            await handle.signal(signal, message)
+            await send_signal(client, signal, ids.backend_workflow_id(BACKEND), message)
 
         self._in_loop(tell())
 
@@ -88,11 +91,11 @@ class QuickSystem(LiveSystem):
             reporting.cancel()
 
     async def _report(self, client: Client) -> None:
-        backend = client.get_workflow_handle(ids.backend_workflow_id(BACKEND))
+        backend = ids.backend_workflow_id(BACKEND)
         report = AgentReport(backend=BACKEND, host=self.host.name, at=0.0, room=ROOM)
         while True:
             try:
-                await backend.signal("report", report)
+                await send_signal(client, REPORT, backend, report)
             except RPCError:
                 # Not made yet by the controller, or Temporal is away for a while.
                 await asyncio.sleep(0.1)

@@ -10,22 +10,33 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from temporalio import activity
-from temporalio.client import Client, WithStartWorkflowOperation
-from temporalio.common import WorkflowIDConflictPolicy
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from activities import contracts
 from activities.controller.check_schedules import CheckSchedules
+from activities.controller.for_clients import for_clients
+from activities.controller.lost_raps import LostRaps
 from activities.controller.project import ProjectActivities
 from activities.controller.records import RecordsActivities
 from activities.controller.workflow_states import WorkflowStates
-from activities.controller.workspaces import WorkspaceActivities
 from rap import ids
+from rap.contracts import activities as contracts
+from rap.contracts.kinds import Signal, Update
+from rap.contracts.workflows import (
+    BACKEND,
+    BACKEND_STATE,
+    CANCEL_JOBS,
+    CREATE_RAP,
+    CURRENT_JOBS,
+    REPORT,
+    SETTLE_RAP,
+    WORKSPACE,
+)
 from rap.egress import (
     Acknowledged,
     AgentReport,
@@ -34,17 +45,17 @@ from rap.egress import (
     JobProgress,
     Metrics,
 )
-from rap.messages import (
-    BackendLimits,
-    BackendStart,
+from rap.errors import Unavailable
+from rap.messages.backends import BackendLimits, BackendStart
+from rap.messages.jobs import DiscardOrder, TerminateOrder
+from rap.messages.workspaces import (
     CancelAnswer,
     CancelRequest,
     CreateAnswer,
-    DiscardOrder,
     KnownJob,
+    RapEnd,
     SettleAnswer,
     SettleRequest,
-    TerminateOrder,
     WorkspaceStart,
 )
 from rap.models import (
@@ -59,17 +70,28 @@ from rap.models import (
     ProjectAnswer,
     Refusal,
     RefusalKind,
-    ResolveAnswer,
-    ResolveRequest,
     Weights,
 )
+from rap.planned_jobs import ResolveAnswer, ResolveRequest
 from rap.records import Records
 from rap.records.migrations import upgrade
-from rap.records.tables import StoredJob
 from rap.rows import BackendRow, Intent
 from rap.status import StatusCode
-from worker_controller.worker import WORKFLOWS
+from rap.stored_jobs import StoredJob
+from rap.temporal.ends import end_in
+from rap.temporal.messages import (
+    execute_update,
+    execute_update_with_start,
+    query,
+    send_signal,
+    start_workflow,
+)
+from tests.support.factories import create_request
+from worker_controller.worker import WORKFLOWS, be_patient
+from workflows.backend.start import backend_options
+from workflows.workspace.start import workspace_options
 
+Message = TypeVar("Message")
 Answer = TypeVar("Answer")
 
 PATIENCE_S = 60
@@ -86,6 +108,16 @@ def action(name: str, *needs: str, db: bool = False) -> ProjectAction:
     )
 
 
+def rap_workflow(request: CreateRequest) -> str:
+    """The id of a RAP's workflow."""
+    return ids.rap_workflow_id(request.workspace, request.rap_id)
+
+
+def job_workflow(request: CreateRequest, name: str) -> str:
+    """The id of the workflow of an action's job in a RAP."""
+    return ids.job_workflow_id(request.workspace, name, ids.job_id(request.rap_id, name))
+
+
 class StubProjects:
     """Stands in for git: a repository URL is the name of a project.
 
@@ -97,13 +129,36 @@ class StubProjects:
         self.gates: dict[str, asyncio.Event] = {}
         self.at_a_gate = asyncio.Event()
         self.broken: set[str] = set()
+        self.passing: dict[str, int] = {}
+        """How often reading a project still fails for a reason that passes."""
+        self.dying: set[str] = set()
+        """Projects whose next reading ends like that of a controller that is killed: in silence."""
+        self.reads: list[str] = []
         self.real: ProjectActivities | None = None
         self.pins_images = False
         self.images: dict[str, ImageAnswer] = {}
         self.weights: dict[str, Weights] = {}
+        self.unfinished: dict[str, int] = {}
+
+    @activity.defn(name=contracts.LOAD_KNOWN_PROJECT.name)
+    async def load_known_project(self, request: CreateRequest) -> ProjectAnswer:
+        if request.repo_url in self.projects or self.real is None:
+            return ProjectAnswer()
+        return await self.real.load_known_project(request)
 
     @activity.defn(name=contracts.LOAD_PROJECT.name)
     async def load_project(self, request: CreateRequest) -> ProjectAnswer:
+        self.reads.append(request.repo_url)
+        if request.repo_url in self.dying:
+            self.dying.remove(request.repo_url)
+            await asyncio.Event().wait()
+        return await self._load_project(request)
+
+    @for_clients
+    async def _load_project(self, request: CreateRequest) -> ProjectAnswer:
+        if request.repo_url in self.passing and self.passing[request.repo_url] > 0:
+            self.passing[request.repo_url] -= 1
+            raise Unavailable("The remote is away.")
         if request.repo_url in self.gates:
             self.at_a_gate.set()
             await self.gates[request.repo_url].wait()
@@ -119,7 +174,12 @@ class StubProjects:
         actions = self.projects[request.repo_url]
         weights = self.weights.get(request.backend, Weights()).of_workspace(request.workspace)
         return ProjectAnswer(
-            project=Project(actions=actions, pins_images=self.pins_images, weights=weights)
+            project=Project(
+                actions=actions,
+                pins_images=self.pins_images,
+                weights=weights,
+                unfinished=self.unfinished.get(request.backend, 0),
+            )
         )
 
     @activity.defn(name=contracts.LOAD_WEIGHTS.name)
@@ -142,7 +202,8 @@ class StubHost:
     """An agent host without containers.
 
     By default a job ends at once with exit code 0. ``exits`` gives other codes by action,
-    ``outcomes`` whole outcomes; an action in ``held`` runs until it is released or stopped.
+    ``outcomes`` whole outcomes; an action in ``held`` runs until it is released or stopped, one
+    in ``finishing`` has just come to its end when it is stopped.
     """
 
     backend: str
@@ -150,9 +211,11 @@ class StubHost:
     exits: dict[str, int] = field(default_factory=dict)
     outcomes: dict[str, list[JobOutcome]] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
+    finishing: set[str] = field(default_factory=set)
     started: list[JobDefinition] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
+    answers_orders_with: Any = field(default_factory=Acknowledged)
     _stops: dict[str, asyncio.Event] = field(default_factory=dict)
     _releases: dict[str, asyncio.Event] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
@@ -191,7 +254,7 @@ class StubHost:
             finally:
                 for one in waits:
                     one.cancel()
-        if stop.is_set():
+        if stop.is_set() and definition.action not in self.finishing:
             return JobOutcome(task_id=task, ending=Ending.CANCELLED)
         if self.outcomes.get(definition.action):
             return self.outcomes[definition.action].pop(0)
@@ -206,13 +269,13 @@ class StubHost:
     async def terminate_job(self, order: TerminateOrder) -> Acknowledged:
         self.terminated.append(order.task_id)
         self._stops.setdefault(order.task_id, asyncio.Event()).set()
-        return Acknowledged()
+        return self.answers_orders_with
 
     @activity.defn(name=contracts.DISCARD_JOB.name)
     async def discard_job(self, order: DiscardOrder) -> Acknowledged:
         self.discarded.append(order.definition.task_id)
         self._stops.setdefault(order.definition.task_id, asyncio.Event()).set()
-        return Acknowledged()
+        return self.answers_orders_with
 
     @asynccontextmanager
     async def polling(self, client: Client) -> AsyncIterator["StubHost"]:
@@ -245,26 +308,17 @@ class RapSystem:
         return url
 
     async def start_backend(
-        self, workers: float = 10, db_workers: float = 10, **other: float
+        self, workers: float = 10, db_workers: float = 10, **other: Any
     ) -> None:
-        await self.client.start_workflow(
-            "BackendWorkflow",
-            BackendStart(
-                slug=self.slug,
-                limits=BackendLimits(max_workers=workers, max_db_workers=db_workers),
-                **other,
-            ),
-            id=ids.backend_workflow_id(self.slug),
-            task_queue=ids.CONTROLLER_QUEUE,
-        )
+        limits = BackendLimits(max_workers=workers, max_db_workers=db_workers)
+        start = BackendStart(slug=self.slug, limits=limits, **other)
+        await start_workflow(self.client, BACKEND, start, backend_options(self.slug))
 
-    async def tell_backend(self, signal: str, message: object) -> None:
-        handle = self.client.get_workflow_handle(ids.backend_workflow_id(self.slug))
-        await handle.signal(signal, message)
+    async def tell_backend(self, signal: Signal[Message], message: Message) -> None:
+        await send_signal(self.client, signal, ids.backend_workflow_id(self.slug), message)
 
     async def backend(self) -> BackendRow:
-        handle = self.client.get_workflow_handle(ids.backend_workflow_id(self.slug))
-        return await handle.query("state", result_type=BackendRow)
+        return await query(self.client, BACKEND_STATE, ids.backend_workflow_id(self.slug))
 
     async def backend_when(self, condition: Callable[[BackendRow], bool]) -> BackendRow:
         """Wait until the backend's own account of itself fits; messages to it take their time."""
@@ -274,10 +328,11 @@ class RapSystem:
         return row
 
     async def report(
-        self, host: StubHost, room: int = 100, jobs: tuple[JobProgress, ...] = ()
+        self, host: StubHost, room: int = 100, jobs: tuple[JobProgress, ...] = (), **more: Any
     ) -> None:
-        report = AgentReport(backend=self.slug, host=host.name, at=0.0, room=room, jobs=jobs)
-        await self.tell_backend("report", report)
+        about = {"backend": self.slug, "host": host.name, "at": 0.0}
+        report = AgentReport(**about, room=room, jobs=jobs, **more)
+        await self.tell_backend(REPORT, report)
 
     @asynccontextmanager
     async def host(self, **script: object) -> AsyncIterator[StubHost]:
@@ -288,48 +343,34 @@ class RapSystem:
             yield stub
 
     def request(self, url: str, *actions: str, **other: object) -> CreateRequest:
-        given = {"rap_id": uuid4().hex[:16], "workspace": "ws", "commit": COMMIT, **other}
-        return CreateRequest(
-            backend=self.slug,
-            repo_url=url,
-            branch="main",
-            requested_actions=actions,
-            **given,
-        )
+        own = {"rap_id": uuid4().hex[:16], "workspace": "ws", "backend": self.slug}
+        return create_request(*actions, repo_url=url, **(own | other))
 
     async def create(self, request: CreateRequest) -> CreateAnswer:
-        return await self._ask(request.workspace, "create_rap", request, CreateAnswer)
+        return await self._update(CREATE_RAP, request, request.workspace)
 
     async def settle(self, workspace: str, request: SettleRequest) -> SettleAnswer:
-        return await self._ask(workspace, "settle_rap", request, SettleAnswer)
+        return await self._update(SETTLE_RAP, request, workspace)
 
-    async def cancel(self, request: CreateRequest, *actions: str, at: float = 1.0) -> CancelAnswer:
-        handle = self.client.get_workflow_handle(
-            ids.workspace_workflow_id(self.slug, request.workspace)
-        )
-        return await handle.execute_update(
-            "cancel_jobs",
-            CancelRequest(rap_id=request.rap_id, actions=actions, at=at),
-            result_type=CancelAnswer,
-        )
+    async def cancel(self, request: CreateRequest, *actions: str) -> CancelAnswer:
+        workspace = ids.workspace_workflow_id(self.slug, request.workspace)
+        order = CancelRequest(rap_id=request.rap_id, actions=actions)
+        return await execute_update(self.client, CANCEL_JOBS, workspace, order)
 
-    async def _ask(
-        self, workspace: str, update: str, argument: object, kind: type[Answer]
+    async def _update(
+        self, update: Update[Message, Answer], argument: Message, workspace: str
     ) -> Answer:
-        start = WithStartWorkflowOperation(
-            "WorkspaceWorkflow",
-            WorkspaceStart(backend=self.slug, workspace=workspace),
-            id=ids.workspace_workflow_id(self.slug, workspace),
-            task_queue=ids.CONTROLLER_QUEUE,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-        )
-        return await self.client.execute_update_with_start_workflow(
-            update, argument, result_type=kind, start_workflow_operation=start
+        return await execute_update_with_start(
+            self.client,
+            update,
+            argument,
+            (WORKSPACE, WorkspaceStart(backend=self.slug, workspace=workspace)),
+            workspace_options(self.slug, workspace),
         )
 
     async def current_jobs(self, workspace: str) -> dict[str, KnownJob]:
-        handle = self.client.get_workflow_handle(ids.workspace_workflow_id(self.slug, workspace))
-        return await handle.query("current_jobs", result_type=dict[str, KnownJob])
+        workflow_id = ids.workspace_workflow_id(self.slug, workspace)
+        return await query(self.client, CURRENT_JOBS, workflow_id)
 
     def jobs(self, request: CreateRequest) -> dict[str, StoredJob]:
         """The jobs of a RAP in the read model, by action."""
@@ -358,9 +399,14 @@ class RapSystem:
         return self.jobs(request)
 
     async def has_ended(self, request: CreateRequest) -> None:
-        """Wait until the RAP's workflow is over."""
+        """Wait until the RAP's workflow is over; it may have failed."""
+        handle = self.client.get_workflow_handle(rap_workflow(request))
         async with asyncio.timeout(PATIENCE_S):
-            await self.client.get_workflow_handle(ids.rap_workflow_id(request.rap_id)).result()
+            try:
+                await handle.result()
+            except WorkflowFailureError as error:
+                if end_in(error, RapEnd) is None:
+                    raise
 
     def intent(self, request: CreateRequest) -> Intent | None:
         return self.records.intents([request.rap_id]).get(request.rap_id)
@@ -380,19 +426,26 @@ async def controller(
         task_queue=ids.CONTROLLER_QUEUE,
         workflows=WORKFLOWS,
         activities=[
+            projects.load_known_project,
             projects.load_project,
             projects.resolve_reusable_actions,
             projects.resolve_image,
             WorkflowStates(client).find_closed,
             WorkflowStates(client).find_raps,
-            WorkspaceActivities(records).load_workspace,
+            LostRaps(client, records).find_ends,
+            WorkflowStates(client).latest_attempt,
+            WorkflowStates(client).await_attempts,
+            rows.load_workspace,
             projects.load_weights,
             CheckSchedules(client).switch_checks,
             rows.record_jobs,
             rows.record_backend,
+            rows.end_rap,
             rows.settle_intent,
+            rows.claim_rap,
         ],
     )
+    be_patient(worker)
     async with worker:
         yield records
     records.close()

@@ -3,12 +3,12 @@
 from typing import Any
 
 from rap.ids import job_id
-from rap.rows import BackendRow, Intent, JobChange, JobChanges, JobRow, RapRows
+from rap.rows import BackendRow, BackendUpdate, Intent, JobChange, JobChanges, JobRow, RapRows
+from rap.sentences import CODE_SENTENCES
 from rap.status import StatusCode
+from tests.support.factories import COMMIT, REPO
 
 CREATED_AT = 1_700_000_000
-REPO = "https://github.com/opensafely/study"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 def rap_id(number: int = 1) -> str:
@@ -50,7 +50,7 @@ def created(rap: str, *actions: str, **values: Any) -> JobChanges:
 def change(
     rap: str, action: str, code: StatusCode, at: float, attempt: int = 1, **values: Any
 ) -> JobChange:
-    fields: dict[str, Any] = {"message": code.message, **values}
+    fields: dict[str, Any] = {"message": CODE_SENTENCES[code], **values}
     return JobChange(job_id=job_id(rap, action), attempt=attempt, code=code, at=at, **fields)
 
 
@@ -70,6 +70,11 @@ def intent(rap: str, **values: Any) -> Intent:
     return Intent(**{**fields, **values})
 
 
+def backend_update(row: BackendRow, **values: Any) -> BackendUpdate:
+    """A write of a backend with its whole queue."""
+    return BackendUpdate(row=row, queued=row.queue, whole_queue=True, **values)
+
+
 def backend_row(slug: str = "test", version: int = 1, **values: Any) -> BackendRow:
     fields: dict[str, Any] = {
         "slug": slug,
@@ -78,4 +83,4 @@ def backend_row(slug: str = "test", version: int = 1, **values: Any) -> BackendR
         "max_workers": 10,
         "max_db_workers": 10,
     }
-    return BackendRow(**{**fields, **values})
+    return BackendRow(**{**fields, "waiting": len(values.get("queue", ())), **values})

@@ -26,6 +26,7 @@ from infra.images.build import PYTHON, JobImages, connect
 from infra.local_system import BACKEND
 from infra.temporal.cli import resolve_cli
 from rap import ids
+from rap.contracts.workflows import DATABASE_MAINTENANCE, LIMITS, PAUSE, PRIORITISE
 from tests.support.git_server import StudyRepo, serve_git
 from tests.support.live_system import (
     LiveSystem,
@@ -105,8 +106,8 @@ def _scene(folder: Path) -> Iterator[tuple[LiveSystem, Rap]]:
 
 
 def _work(system: LiveSystem, repositories: Path) -> Rap:
-    _tell(system, "limits", max_workers=3, by="ada", why="one disk is being replaced")
-    _tell(system, "database_maintenance", on=True, by="ada", why="new data arrive")
+    _tell(system, LIMITS.name, max_workers=3, by="ada", why="one disk is being replaced")
+    _tell(system, DATABASE_MAINTENANCE.name, on=True, by="ada", why="new data arrive")
     study = _study(repositories / "asthma-care", ACTIONS)
     rap = system.run(study, workspace="asthma-care", created_by="grace", project="asthma-care")
     # Waiting for a job without a gate would race it: it may be over at once.
@@ -120,7 +121,7 @@ def _work(system: LiveSystem, repositories: Path) -> Rap:
         lambda: sum(job["status"] == "running" for job in waiting.jobs().values()) == 1,
         "one of the others runs",
     )
-    _tell(system, "prioritise", rap_id=waiting.rap_id, priority=2, by="ada", why="for the audit")
+    _tell(system, PRIORITISE.name, rap_id=waiting.rap_id, priority=2, by="ada", why="for the audit")
     return rap
 
 
@@ -135,8 +136,8 @@ def _study(folder: Path, actions: dict[str, Any]) -> Study:
 def _certificate(folder: Path) -> Path:
     path = folder / "git.pem"
     command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=127.0.0.1 -addext"
-    words = [*command.split(), "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out"]
-    subprocess.run([*words, folder / "crt"], check=True, capture_output=True)
+    words = [*command.split(), "subjectAltName=IP:127.0.0.1", "-keyout", str(path), "-out"]
+    subprocess.run([*words, str(folder / "crt")], check=True, capture_output=True)
     path.write_text(path.read_text() + (folder / "crt").read_text())
     return path
 
@@ -151,7 +152,7 @@ def _tell(system: LiveSystem, name: str, **message: object) -> None:
         "--name",
         name,
     ]
-    command = [resolve_cli(), *words, "--name", name, "--input", json.dumps(message)]
+    command = [str(resolve_cli()), *words, "--name", name, "--input", json.dumps(message)]
     env = {**os.environ, "TEMPORAL_ADDRESS": system.server.address}
     subprocess.run(command, check=True, capture_output=True, env=env, timeout=60)
 
@@ -217,14 +218,16 @@ def _take(system: LiveSystem, rap: Rap) -> None:
     with _browser(str(system.server.ui_url)) as camera:
         camera.workflow(ids.backend_workflow_id(BACKEND), "User Metadata")
         camera.take("backend", 1250)
-        camera.workflow(ids.rap_workflow_id(rap.rap_id), "User Metadata")
+        camera.workflow(rap.workflow_id, "User Metadata")
         camera.take("rap", 860)
-        camera.workflow(ids.job_workflow_id(rap.job_id("prepare_codes")), "User Metadata")
+        camera.workflow(rap.job_workflow_id("prepare_codes"), "User Metadata")
         camera.take("job", 860)
         camera.workflows("Backend = 'test' AND WorkflowType = 'JobWorkflow'")
         camera.take("list", 640)
         camera.workflow(ids.backend_workflow_id(BACKEND), "User Metadata")
-        camera.fill_in_signal("pause", '{"on": true, "by": "ada", "why": "disk is being replaced"}')
+        camera.fill_in_signal(
+            PAUSE.name, '{"on": true, "by": "ada", "why": "disk is being replaced"}'
+        )
         camera.take("signal", 860)
         camera.send_signal()
         eventually(lambda: _is_paused(system), "the backend is paused as the Web UI ordered")

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from rap import exporting, tracing
+from rap.telemetry import export, traces
 
 
 class Spans(InMemorySpanExporter):
@@ -36,15 +36,13 @@ class Spans(InMemorySpanExporter):
 @contextmanager
 def traced_by(exporter: SpanExporter) -> Iterator[None]:
     """Let this process's spans go to an exporter at once."""
-    provider = exporting.provider_of(
-        exporting.resource(exporting.Service.AGENT, version="1", env={})
-    )
+    provider = export.provider_of(export.resource(export.Service.AGENT, version="1", env={}))
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing.use(provider)
+    traces.use(provider)
     try:
         yield
     finally:
-        tracing.use(None)
+        traces.use(None)
 
 
 @contextmanager

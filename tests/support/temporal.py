@@ -7,7 +7,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from infra.temporal.dev_server import DevServer
-from rap.payloads import DATA_CONVERTER
+from rap.temporal.codec import DATA_CONVERTER
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """A backend on a temporary disk: its folders, and jobs that have just ended."""
 
 import json
-import os
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rap.egress import JobOutcome
+from rap.egress import JobOutcome, Stage
 from rap.git import GitCache
-from rap.models import JobDefinition, JobLimits, PrivacyLevel, Study
+from rap.models import JobDefinition, JobLimits, PrivacyLevel
 from rap.settings import AgentSettings
+from tests.support.factories import job_definition, study
 from tests.support.git_server import StudyRepo
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
+from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.storage import Storage
 
 HIGH = PrivacyLevel.HIGHLY_SENSITIVE
@@ -72,29 +76,23 @@ class Backend:
 
     def job(self, **changes: Any) -> JobDefinition:
         facts: dict[str, Any] = {
-            "id": "job1",
-            "rap_id": "rap1",
-            "task_id": "job1-001",
             "repo_url": self.study.url,
             "commit": self.commit,
-            "study": Study(git_repo_url=self.study.url, commit=self.commit, branch="main"),
+            "study": study(git_repo_url=self.study.url, commit=self.commit),
             "workspace": "ws",
             "action": "make",
             "created_at": CREATED_AT,
-            "image": "ghcr.io/opensafely-core/python:v2",
             "output_spec": {"out.csv": HIGH},
             "user": "alice",
             "level4_file_types": JobLimits().level4_file_types,
         }
-        return JobDefinition(**(facts | changes))
+        return job_definition(**(facts | changes))
 
-    def fill_volume(self, definition: JobDefinition, files: dict[str, str | bytes]) -> Path:
-        """As if a program had written these files into its volume; the marker is a minute old."""
-        volume = self.storage.volume(definition.id)
+    def fill_volume(self, definition: JobDefinition, files: Mapping[str, str | bytes]) -> Path:
+        """As if a program had written these files into its volume."""
+        volume = self.storage.volume(definition.attempt_name)
         volume.mkdir(parents=True, exist_ok=True)
-        marker = volume / ".opensafely-timestamp"
-        marker.write_text("1700000000000000000")
-        os.utime(marker, (marker.stat().st_mtime - 60,) * 2)
+        (volume / ".opensafely-timestamp").write_text("1700000000000000000")
         for name, content in files.items():
             path = volume / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -109,34 +107,31 @@ class Backend:
     async def finish(
         self,
         definition: JobDefinition,
-        files: dict[str, str | bytes] | None = None,
+        files: Mapping[str, str | bytes] | None = None,
         exit_code: int = 0,
+        limits: Limits = LIMITS,
         **changes: Any,
     ) -> JobOutcome:
-        """Finalize a job whose program wrote ``files`` and then ended."""
+        """Finalize a job whose program wrote ``files`` within the last minute and then ended."""
         if files is not None:
             self.fill_volume(definition, files)
+        stages = changes.pop("stages", {Stage.PREPARED: time.time() - 60})
         return await finalize(
             definition,
             self.storage,
             self.git,
-            container=changes.pop("container", container(exit_code)),
-            raw_log=changes.pop("raw_log", None) or self.raw_log(),
-            stages=changes.pop("stages", {}),
-            **changes,
+            AttemptEnd(
+                container=changes.pop("container", container(exit_code)),
+                raw_log=changes.pop("raw_log", None) or self.raw_log(),
+                stages=stages,
+                **changes,
+            ),
+            limits,
         )
 
     async def abandon(self, definition: JobDefinition, **changes: Any) -> JobOutcome:
         """Finalize an attempt of which there is no container."""
-        return await finalize(
-            definition,
-            self.storage,
-            self.git,
-            container=None,
-            raw_log=None,
-            stages={},
-            **changes,
-        )
+        return await finalize(definition, self.storage, self.git, AttemptEnd(**changes))
 
     def log_dir(self, definition: JobDefinition) -> Path:
         return self.storage.log_dir(definition)

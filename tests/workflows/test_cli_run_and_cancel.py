@@ -9,16 +9,17 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from cli.operations import requests
+from cli.operations.requests import choose, create, wait_until_seen
+from cli.rap_jobs import exit_code, follow, jobs_of
 from infra.temporal.dev_server import DevServer
-from rap.cli import orders
-from rap.cli.cancel import cancel, choose, wait_until_seen
-from rap.cli.jobs import exit_code, follow, jobs_of
-from rap.cli.run import create
 from rap.errors import RapError, Unavailable
-from rap.messages import CreateOutcome
+from rap.messages.workspaces import CreateOutcome
+from rap.models import ProjectAction
 from rap.records import Records
 from rap.status import StatusCode
 from tests.support.git_server import StudyRepo
@@ -80,7 +81,7 @@ def rap(
 def study(system: RapSystem, tmp_path: Path) -> Callable[..., StudyRepo]:
     """Makes a repository in the folder of the test, with actions that the controller knows."""
 
-    def make(*actions: object) -> StudyRepo:
+    def make(*actions: ProjectAction) -> StudyRepo:
         repo = StudyRepo(tmp_path / "study")
         repo.commit({"project.yaml": "x"})
         system.projects.projects[repo.url] = actions
@@ -94,7 +95,7 @@ def study(system: RapSystem, tmp_path: Path) -> Callable[..., StudyRepo]:
 
 async def test_run_takes_the_head_of_a_local_study_to_the_end_of_all_its_jobs(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     repo = study(action("a"), action("b", "a"))
     await system.start_backend()
     async with system.host() as host:
@@ -113,7 +114,7 @@ async def test_run_takes_the_head_of_a_local_study_to_the_end_of_all_its_jobs(
 
 async def test_run_says_when_there_is_nothing_to_do_and_forces_when_told(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     study(action("a"), action("b", "a"))
     await system.start_backend()
     async with system.host() as host:
@@ -128,7 +129,7 @@ async def test_run_says_when_there_is_nothing_to_do_and_forces_when_told(
 
 async def test_run_ends_with_1_and_one_document_if_a_job_fails(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     study(action("bad"), action("after", "bad"))
     await system.start_backend()
     async with system.host(exits={"bad": 3}):
@@ -142,7 +143,7 @@ async def test_run_ends_with_1_and_one_document_if_a_job_fails(
 
 async def test_a_refused_request_is_told_on_standard_error(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     study(action("a"))
     ended = await rap.run("run", "study", "nope")
     assert (ended.code, ended.out) == (1, "")
@@ -153,7 +154,7 @@ async def test_a_refused_request_is_told_on_standard_error(
 
 async def test_a_request_that_the_read_model_does_not_show_belongs_to_another_system(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     study(action("a"))
     rap.env["RAP_DATABASE_URL"] = f"sqlite:///{rap.folder / 'other.sqlite'}"
     assert (await rap.run("records", "upgrade")).code == 0
@@ -164,7 +165,7 @@ async def test_a_request_that_the_read_model_does_not_show_belongs_to_another_sy
 
 async def test_ctrl_c_stops_the_watching_and_not_the_jobs(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-):
+) -> None:
     study(action("a"))
     await system.start_backend()
     async with system.host(held={"a"}) as host:
@@ -190,7 +191,7 @@ async def test_ctrl_c_stops_the_watching_and_not_the_jobs(
 
 async def test_cancel_ends_all_unfinished_jobs_and_returns_when_readers_see_it(
     system: RapSystem, rap: Commands
-):
+) -> None:
     url = system.project(action("done"), action("slow"), action("after", "slow"))
     await system.start_backend()
     async with system.host(held={"slow"}) as host:
@@ -213,8 +214,8 @@ async def test_cancel_ends_all_unfinished_jobs_and_returns_when_readers_see_it(
 
 async def test_a_create_that_is_not_answered_in_time_is_told_with_a_way_to_find_out(
     system: RapSystem, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(orders, "ANSWER_WITHIN_S", 1.0)
+) -> None:
+    monkeypatch.setattr(requests, "CLIENT_S", 1.0)
     url = system.project(action("a"))
     system.projects.gates[url] = asyncio.Event()
     request = system.request(url, "a")
@@ -224,7 +225,7 @@ async def test_a_create_that_is_not_answered_in_time_is_told_with_a_way_to_find_
     await system.until(lambda: bool(system.jobs(request)))
 
 
-async def test_a_failure_that_nobody_foresaw_is_told_as_such(system: RapSystem):
+async def test_a_failure_that_nobody_foresaw_is_told_as_such(system: RapSystem) -> None:
     url = system.project(action("a"))
     system.projects.broken.add(url)
     request = system.request(url, "a")
@@ -233,10 +234,17 @@ async def test_a_failure_that_nobody_foresaw_is_told_as_such(system: RapSystem):
     assert system.jobs(request) == {}
 
 
-async def test_following_shows_the_jobs_until_the_last_has_ended(system: RapSystem):
+async def test_what_passes_is_told_as_such(system: RapSystem) -> None:
+    url = system.project(action("a"))
+    system.projects.passing[url] = 3
+    with pytest.raises(Unavailable, match="it may work later: The remote is away"):
+        await create(system.client, system.request(url, "a"))
+
+
+async def test_following_shows_the_jobs_until_the_last_has_ended(system: RapSystem) -> None:
     url = system.project(action("a"), action("b", "a"))
     await system.start_backend()
-    shown = []
+    shown: list[Any] = []
     async with system.host(exits={"b": 1}):
         request = system.request(url, "b")
         assert (await create(system.client, request)).outcome is CreateOutcome.CREATED
@@ -247,7 +255,7 @@ async def test_following_shows_the_jobs_until_the_last_has_ended(system: RapSyst
     assert exit_code(jobs[:1]) == 0
 
 
-async def test_named_actions_alone_are_cancelled(system: RapSystem):
+async def test_named_actions_alone_are_cancelled(system: RapSystem) -> None:
     url = system.project(action("a"), action("x"))
     await system.start_backend()
     async with system.host(held={"a", "x"}) as host:
@@ -256,7 +264,7 @@ async def test_named_actions_alone_are_cancelled(system: RapSystem):
         await host.has_started("a")
         await host.has_started("x")
         chosen = choose(system.records, request.rap_id, ["a"])
-        await cancel(system.client, system.records, request.rap_id, chosen)
+        await requests.cancel(system.client, system.records, request.rap_id, chosen)
         await asyncio.to_thread(wait_until_seen, system.records, request.rap_id, chosen)
         codes = [job["status_code"] for job in jobs_of(system.records, [request.rap_id])]
         assert codes == ["cancelled_by_user", "initiated"]
@@ -264,7 +272,7 @@ async def test_named_actions_alone_are_cancelled(system: RapSystem):
         await system.has_ended(request)
 
 
-async def test_a_cancel_that_readers_never_see_is_told(system: RapSystem):
+async def test_a_cancel_that_readers_never_see_is_told(system: RapSystem) -> None:
     url = system.project(action("a"))
     request = system.request(url, "a")
     await system.create(request)

@@ -3,12 +3,15 @@
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from activities.controller.project import ProjectActivities
 from rap.git import GitCache
-from rap.messages import CreateOutcome
+from rap.messages.workspaces import CreateOutcome
 from rap.settings import ControllerSettings
 from rap.status import StatusCode
 from tests.support.git_server import StudyRepo
@@ -31,7 +34,7 @@ actions:
 
 
 @pytest.fixture
-def study(system: RapSystem, tmp_path) -> StudyRepo:
+def study(system: RapSystem, tmp_path: Path) -> Iterator[StudyRepo]:
     settings = ControllerSettings(
         backends=(system.slug,),
         workdir=tmp_path / "work",
@@ -40,19 +43,31 @@ def study(system: RapSystem, tmp_path) -> StudyRepo:
         # Nobody listens there: everything that is not local is away.
         github_proxy_domain="127.0.0.1:1",
     )
-    git = GitCache(tmp_path / "repos", proxy_domain="127.0.0.1:1", token="", user="x")
-    system.projects.real = ProjectActivities(settings, git)
+    git, warm = (
+        GitCache(
+            tmp_path / "repos",
+            proxy_domain="127.0.0.1:1",
+            token="",
+            user="x",
+            fetch_waits=(0.1,),
+            fetches=fetches,
+        )
+        for fetches in (True, False)
+    )
+    system.projects.real = ProjectActivities(settings, git, warm_git=warm)
     yield StudyRepo(tmp_path / "study")
     system.projects.real = None
 
 
-async def create(system: RapSystem, study: StudyRepo, *actions: str, **other):
+async def create(system: RapSystem, study: StudyRepo, *actions: str, **other: Any) -> Any:
     request = system.request(study.url, *actions, **other)
     return request, await system.create(request)
 
 
 @pytest.mark.spec("rap-api:60", "rap-api:96", "rap-api:97", "controller:105")
-async def test_jobs_of_a_real_project_run_as_the_file_says(system: RapSystem, study: StudyRepo):
+async def test_jobs_of_a_real_project_run_as_the_file_says(
+    system: RapSystem, study: StudyRepo
+) -> None:
     commit = study.commit({"project.yaml": PROJECT})
     await system.start_backend()
     async with system.host() as host:
@@ -75,7 +90,7 @@ async def test_jobs_of_a_real_project_run_as_the_file_says(system: RapSystem, st
 @pytest.mark.spec("rap-api:86", "controller:64")
 async def test_stale_codelists_refuse_a_request_with_new_database_jobs(
     system: RapSystem, study: StudyRepo
-):
+) -> None:
     commit = study.commit({"project.yaml": PROJECT})
     request, answer = await create(system, study, "table", commit=commit, codelists_ok=False)
     assert answer.outcome is CreateOutcome.REFUSED
@@ -99,8 +114,8 @@ async def test_stale_codelists_refuse_a_request_with_new_database_jobs(
     ],
 )
 async def test_a_bad_request_is_refused_in_the_specified_words(
-    system: RapSystem, study: StudyRepo, files, other, details
-):
+    system: RapSystem, study: StudyRepo, files: Any, other: Any, details: Any
+) -> None:
     commit = study.commit({"README": "study", **files})
     given = {"requested_actions": tuple(other.pop("actions", ["plain"])), "commit": commit, **other}
     request = system.request(study.url, "plain").model_copy(update=given)
@@ -110,21 +125,34 @@ async def test_a_bad_request_is_refused_in_the_specified_words(
     assert system.jobs(request) == {}
 
 
-async def test_git_being_away_refuses_the_request_and_spares_other_workspaces(
+async def test_a_project_that_was_fetched_is_read_without_an_activity(
     system: RapSystem, study: StudyRepo
-):
+) -> None:
+    commit = study.commit({"project.yaml": PROJECT})
+    for _ in range(2):
+        system.projects.reads.clear()
+        _, answer = await create(system, study, "plain", "table", commit=commit)
+        assert answer.outcome in (CreateOutcome.CREATED, CreateOutcome.NOTHING_TO_DO)
+    assert system.projects.reads == []
+
+
+@pytest.mark.spec("rap-api:88")
+async def test_git_being_away_decides_nothing_and_spares_other_workspaces(
+    system: RapSystem, study: StudyRepo
+) -> None:
     url = system.project(action("a"))
     away = system.request("https://github.com/opensafely/study", "a", workspace="away")
     fine = system.request(url, "a", workspace="fine")
-    refused, created = await asyncio.gather(system.create(away), system.create(fine))
-    assert refused.outcome is CreateOutcome.REFUSED
-    assert refused.details == "Could not read from https://github.com/opensafely/study"
+    undecided, created = await asyncio.gather(system.create(away), system.create(fine))
+    assert undecided.outcome is CreateOutcome.NOT_NOW
+    url = "https://github.com/opensafely/study"
+    assert undecided.details.startswith(f"No answer from the repository {url}. ")
     assert created.outcome is CreateOutcome.CREATED
 
 
 async def test_a_repository_that_is_lost_later_does_not_disturb_what_runs(
     system: RapSystem, study: StudyRepo
-):
+) -> None:
     commit = study.commit({"project.yaml": PROJECT})
     await system.start_backend()
     async with system.host(held={"data"}) as host:
@@ -139,7 +167,7 @@ async def test_a_repository_that_is_lost_later_does_not_disturb_what_runs(
         await system.has_ended(request)
 
 
-async def test_a_create_waits_for_its_turn_while_the_workspace_is_busy(system: RapSystem):
+async def test_a_create_waits_for_its_turn_while_the_workspace_is_busy(system: RapSystem) -> None:
     slow, quick = system.project(action("a")), system.project(action("b"))
     system.projects.gates[slow] = gate = asyncio.Event()
     system.projects.at_a_gate.clear()

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from temporalio import activity
 from temporalio.client import (
+    ScheduleActionExecutionStartWorkflow,
     ScheduleDescription,
     ScheduleHandle,
     WorkflowFailureError,
@@ -20,11 +21,14 @@ from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from activities import contracts
 from rap import ids
+from rap.contracts import activities as contracts
+from rap.contracts.workflows import CONFIGURE, DATABASE_MAINTENANCE
 from rap.egress import DatabaseStatus, DatabaseStatusAnswer, DataCheckAnswer, DataCheckStatus, Fault
 from rap.ids import CheckKind
-from rap.messages import BackendLimits, DatabaseStatusOrder, DataCheckOrder, Switch
+from rap.messages.backends import BackendLimits
+from rap.messages.checks import DatabaseStatusOrder, DataCheckOrder
+from rap.messages.orders import Switch
 from rap.models import ImageAnswer
 from rap.rows import MaintenanceType
 from rap.settings import ControllerSettings
@@ -115,6 +119,7 @@ class Checks:
                     one.action.workflow_id, run_id=one.action.first_execution_run_id
                 )
                 for one in found
+                if isinstance(one.action, ScheduleActionExecutionStartWorkflow)
             ]
 
         return await until(enough)
@@ -162,7 +167,7 @@ async def database(system: RapSystem, **script: Any) -> AsyncIterator[StubDataba
 @pytest.mark.spec("controller:162", "controller:157", "controller:160")
 async def test_a_check_that_finds_maintenance_requeues_database_jobs_until_one_finds_none(
     system: RapSystem, checks: Checks
-):
+) -> None:
     url = system.project(action("data", db=True), action("plain"))
     await system.start_backend()
     async with system.host(held={"data", "plain"}) as host, database(system) as answers:
@@ -193,7 +198,7 @@ async def test_a_check_that_finds_maintenance_requeues_database_jobs_until_one_f
 @pytest.mark.parametrize("maintenance", [True, False])
 async def test_a_check_that_fails_changes_nothing_and_says_why(
     system: RapSystem, checks: Checks, maintenance: bool
-):
+) -> None:
     await system.start_backend()
     async with database(system, status=IN_MAINTENANCE if maintenance else AVAILABLE) as answers:
         await checks.ensure()
@@ -214,7 +219,7 @@ async def test_a_check_that_fails_changes_nothing_and_says_why(
 
 async def test_without_an_agent_the_check_is_given_up_and_says_so(
     system: RapSystem, checks: Checks, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(calls, "AGENT_WAIT", timedelta(seconds=1))
     await checks.ensure()
     (check,) = await checks.started(1)
@@ -228,9 +233,9 @@ async def test_without_an_agent_the_check_is_given_up_and_says_so(
 @pytest.mark.spec("controller:163", "controller:167")
 async def test_manual_maintenance_goes_on_whatever_the_checks_find(
     system: RapSystem, checks: Checks
-):
+) -> None:
     await system.start_backend()
-    await system.tell_backend("database_maintenance", Switch(on=True))
+    await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True))
     async with database(system):
         await checks.ensure()
         (check,) = await checks.started(1)
@@ -242,13 +247,13 @@ async def test_manual_maintenance_goes_on_whatever_the_checks_find(
 @pytest.mark.spec("controller:167", "controller:174")
 async def test_checks_that_are_disabled_pause_until_they_are_wanted_again(
     system: RapSystem, checks: Checks
-):
+) -> None:
     await system.start_backend()
     async with database(system, held=True) as answers:
         await checks.ensure(maintenance_poll_interval=1.0)
         (running, *_) = await checks.started(1)
         await until(lambda: asyncio.sleep(0, bool(answers.asked)))
-        await system.tell_backend("database_maintenance", Switch(on=True, disable_checks=True))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True, disable_checks=True))
         found = await checks.paused(STATUS, on=True)
         assert found.schedule.state.note == (
             "database maintenance was switched on by hand, with checks disabled"
@@ -260,7 +265,7 @@ async def test_checks_that_are_disabled_pause_until_they_are_wanted_again(
         answers.held = False
         answers.asked.clear()
         # Switched on again without the option: checks go on, at once.
-        await system.tell_backend("database_maintenance", Switch(on=True))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True))
         await checks.paused(STATUS, on=False)
         await until(lambda: asyncio.sleep(0, bool(answers.asked)))
         assert not (await system.backend()).checks_disabled
@@ -268,7 +273,7 @@ async def test_checks_that_are_disabled_pause_until_they_are_wanted_again(
 
 
 @pytest.mark.spec("controller:169")
-async def test_the_data_check_pauses_during_maintenance(system: RapSystem, checks: Checks):
+async def test_the_data_check_pauses_during_maintenance(system: RapSystem, checks: Checks) -> None:
     await system.start_backend()
     async with database(system) as answers:
         await checks.ensure(data_check_enabled_backends=(system.slug,))
@@ -280,13 +285,13 @@ async def test_the_data_check_pauses_during_maintenance(system: RapSystem, check
         answers.held = True
         await checks.handle(DATA).trigger()
         (_, running) = await checks.started(2, DATA)
-        await system.tell_backend("database_maintenance", Switch(on=True))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True))
         await checks.paused(DATA, on=True)
         with pytest.raises(WorkflowFailureError) as failed:
             await running.result()
         assert isinstance(failed.value.cause, CancelledError)
         assert not (await checks.describe(STATUS)).schedule.state.paused
-        await system.tell_backend("database_maintenance", Switch(on=False))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=False))
         await checks.paused(DATA, on=False)
         # Made less than a day ago: the next one is not due yet.
         assert len((await checks.describe(DATA)).info.recent_actions) == 2
@@ -294,31 +299,33 @@ async def test_the_data_check_pauses_during_maintenance(system: RapSystem, check
 
 async def test_a_schedule_made_anew_during_maintenance_is_paused_when_the_controller_starts(
     system: RapSystem, checks: Checks
-):
+) -> None:
     limits = BackendLimits(max_workers=1, max_db_workers=1)
     await system.start_backend()
     async with database(system):
         await checks.ensure(data_check_enabled_backends=(system.slug,))
         await checks.started(1, DATA)
-        await system.tell_backend("database_maintenance", Switch(on=True))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True))
         await checks.paused(DATA, on=True)
         await checks.ensure()
         assert not await checks.exists(DATA)
         await checks.ensure(data_check_enabled_backends=(system.slug,))
         await checks.paused(DATA, on=False)
         # What the controller worker does next when it starts.
-        await system.tell_backend("configure", limits)
+        await system.tell_backend(CONFIGURE, limits)
         await checks.paused(DATA, on=True)
 
 
-async def test_a_schedule_that_a_person_paused_stays_paused(system: RapSystem, checks: Checks):
+async def test_a_schedule_that_a_person_paused_stays_paused(
+    system: RapSystem, checks: Checks
+) -> None:
     await system.start_backend()
     async with database(system):
         await checks.ensure(data_check_enabled_backends=(system.slug,))
         await checks.handle(DATA).pause(note="by hand")
-        await system.tell_backend("database_maintenance", Switch(on=True, disable_checks=True))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True, disable_checks=True))
         await checks.paused(STATUS, on=True)
-        await system.tell_backend("database_maintenance", Switch(on=False))
+        await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=False))
         await checks.paused(STATUS, on=False)
         await checks.ensure(data_check_enabled_backends=(system.slug,))
         state = (await checks.describe(DATA)).schedule.state
@@ -326,7 +333,9 @@ async def test_a_schedule_that_a_person_paused_stays_paused(system: RapSystem, c
 
 
 @pytest.mark.spec("controller:166")
-async def test_a_check_under_way_lets_the_next_one_fall_out(system: RapSystem, checks: Checks):
+async def test_a_check_under_way_lets_the_next_one_fall_out(
+    system: RapSystem, checks: Checks
+) -> None:
     async with database(system, held=True) as answers:
         await checks.ensure()
         (running,) = await checks.started(1)
@@ -346,7 +355,7 @@ async def test_a_check_under_way_lets_the_next_one_fall_out(system: RapSystem, c
 @pytest.mark.spec("controller:165", "controller:168")
 async def test_the_schedules_are_those_of_the_settings_however_often_these_change(
     system: RapSystem, checks: Checks
-):
+) -> None:
     slug = system.slug
     async with database(system):
         await system.start_backend()
@@ -377,7 +386,7 @@ async def test_the_schedules_are_those_of_the_settings_however_often_these_chang
 @pytest.mark.spec("controller:165")
 async def test_a_check_runs_the_image_that_its_tag_stands_for_at_that_moment(
     system: RapSystem, checks: Checks
-):
+) -> None:
     digest = "sha256:" + "5" * 64
     registry = f"registry-{system.slug}.example"
     image = f"{registry}/tpp-database-utils:latest"
@@ -405,7 +414,7 @@ async def test_a_check_runs_the_image_that_its_tag_stands_for_at_that_moment(
 
 async def test_an_error_that_nobody_foresaw_is_told_without_its_text(
     system: RapSystem, checks: Checks, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     async def fail(order: object) -> None:
         raise RuntimeError("patient-4711")
 
@@ -420,7 +429,7 @@ async def test_an_error_that_nobody_foresaw_is_told_without_its_text(
     )
 
 
-async def test_the_time_of_a_check_is_in_its_id(system: RapSystem, checks: Checks):
+async def test_the_time_of_a_check_is_in_its_id(system: RapSystem, checks: Checks) -> None:
     before = datetime.now(UTC).strftime("%Y-%m-%d")
     async with database(system):
         await system.start_backend()

@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from temporalio import activity, workflow
-from temporalio.client import WorkflowFailureError
+from temporalio.client import Client, WorkflowFailureError
 from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -16,7 +17,7 @@ from worker_agent.egress_guard import AgentRestart, EgressGuard
 pytestmark = pytest.mark.workflows
 
 SECRET = "patient-4711"
-tries = []
+tries: list[Any] = []
 
 
 class Unforeseen(Exception):
@@ -29,6 +30,7 @@ async def leak_in_error() -> Acknowledged:
         int(SECRET)
     except ValueError as error:
         raise Unforeseen(SECRET) from error
+    raise AssertionError
 
 
 @activity.defn
@@ -71,8 +73,8 @@ class Calls:
 
 
 @pytest.fixture
-def call(client):
-    async def start(name, then=None):
+def call(client: Client) -> Any:
+    async def start(name: Any, then: Any = None) -> Any:
         queue = f"guard-{uuid4().hex}"
         async with Worker(
             client,
@@ -99,7 +101,7 @@ def call(client):
 
 
 @pytest.mark.parametrize("name", ["leak_in_error", "leak_in_heartbeat"])
-async def test_an_error_leaves_as_the_name_of_its_class_alone(call, name):
+async def test_an_error_leaves_as_the_name_of_its_class_alone(call: Any, name: Any) -> None:
     error, history = await call(name)
     expected = {"leak_in_error": "Unforeseen", "leak_in_heartbeat": "RuntimeError"}[name]
     assert (error.cause.type, error.cause.message) == (expected, expected)
@@ -108,7 +110,7 @@ async def test_an_error_leaves_as_the_name_of_its_class_alone(call, name):
     assert "ValueError" not in history
 
 
-async def test_a_result_that_is_no_egress_type_does_not_leave(call):
+async def test_a_result_that_is_no_egress_type_does_not_leave(call: Any) -> None:
     error, history = await call("leak_in_result")
     assert error.cause.type == "EgressRefused"
     assert error.cause.non_retryable
@@ -116,15 +118,15 @@ async def test_a_result_that_is_no_egress_type_does_not_leave(call):
     assert "cGF0aWVudC00NzEx" not in history  # nor in the base64 of a payload
 
 
-async def test_an_activity_that_is_given_back_is_tried_again(call):
+async def test_an_activity_that_is_given_back_is_tried_again(call: Any) -> None:
     tries.clear()
     error, _ = await call("restart_once")
     assert error is None
     assert tries == [1, 2]
 
 
-async def test_a_cancel_passes_as_a_cancel(call):
-    async def cancel(handle):
+async def test_a_cancel_passes_as_a_cancel(call: Any) -> None:
+    async def cancel(handle: Any) -> None:
         while not (await handle.describe()).raw_description.pending_activities:
             await asyncio.sleep(0.05)
         await handle.cancel()
@@ -134,7 +136,7 @@ async def test_a_cancel_passes_as_a_cancel(call):
     assert "ACTIVITY_TASK_CANCELED" in history
 
 
-def test_the_types_that_may_leave_hold_no_text_from_a_container():
+def test_the_types_that_may_leave_hold_no_text_from_a_container() -> None:
     free = {
         name
         for name, field in JobOutcome.model_fields.items()

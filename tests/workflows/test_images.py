@@ -1,4 +1,7 @@
-"""Pinning images: one job's image never holds up another job (controller.md 10.4)."""
+"""Pinning images: one job's image never holds up another job (docs/spec/controller.md 10.4)."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,12 +16,12 @@ R = "ghcr.io/opensafely-core/r:v1"
 DIGEST = "sha256:" + "a" * 64
 
 
-def r_action(name: str):
+def r_action(name: str) -> Any:
     return action(name).model_copy(update={"run_command": f"r:v1 {name}.R"})
 
 
 @pytest.fixture
-def registry(system: RapSystem):
+def registry(system: RapSystem) -> Iterator[Any]:
     system.projects.images.clear()
     system.projects.pins_images = True
     yield system.projects.images
@@ -26,7 +29,9 @@ def registry(system: RapSystem):
 
 
 @pytest.mark.spec("controller:103")
-async def test_each_attempt_runs_the_digest_its_tag_stands_for(system: RapSystem, registry):
+async def test_each_attempt_runs_the_digest_its_tag_stands_for(
+    system: RapSystem, registry: Any
+) -> None:
     registry[PYTHON] = ImageAnswer(digest=DIGEST)
     url = system.project(action("a"), action("b"))
     await system.start_backend()
@@ -37,7 +42,9 @@ async def test_each_attempt_runs_the_digest_its_tag_stands_for(system: RapSystem
     assert {(one.image, one.image_sha) for one in host.started} == {(PYTHON, DIGEST)}
 
 
-async def test_a_tag_that_does_not_exist_fails_its_job_alone(system: RapSystem, registry):
+async def test_a_tag_that_does_not_exist_fails_its_job_alone(
+    system: RapSystem, registry: Any
+) -> None:
     registry[PYTHON] = ImageAnswer(digest=DIGEST)
     registry[R] = ImageAnswer()
     url = system.project(action("good"), r_action("bad"), action("after", "bad"))
@@ -60,8 +67,8 @@ async def test_a_tag_that_does_not_exist_fails_its_job_alone(system: RapSystem, 
 
 
 async def test_a_registry_that_is_away_holds_up_its_job_alone_and_says_so(
-    system: RapSystem, registry
-):
+    system: RapSystem, registry: Any
+) -> None:
     registry[PYTHON] = ImageAnswer(digest=DIGEST)
     url = system.project(action("good"), r_action("held"))
     await system.start_backend(workers=1)
@@ -80,7 +87,9 @@ async def test_a_registry_that_is_away_holds_up_its_job_alone_and_says_so(
     assert len(host.started) == 2
 
 
-async def test_a_job_held_up_by_the_registry_can_be_cancelled(system: RapSystem, registry):
+async def test_a_job_held_up_by_the_registry_can_be_cancelled(
+    system: RapSystem, registry: Any
+) -> None:
     url = system.project(r_action("held"))
     await system.start_backend()
     request = system.request(url, "held")

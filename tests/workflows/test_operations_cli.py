@@ -10,30 +10,34 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from temporalio import activity
 from temporalio.client import Client
 
-from activities import contracts
 from activities.controller.project import ProjectActivities
+from cli.backend import signals
+from cli.backend.signals import order, state_of
 from infra.temporal.dev_server import DevServer
 from rap import ids
-from rap.cli import orders_to_backend
-from rap.cli.orders_to_backend import order, state_of
+from rap.contracts import activities as contracts
+from rap.contracts.workflows import DATABASE_MODE, PAUSE
 from rap.egress import JobOutcome
 from rap.errors import Unavailable
 from rap.git import GitCache
-from rap.messages import DatabaseMode, Switch
-from rap.models import JobDefinition
-from rap.presentation import microseconds as iso
+from rap.messages.orders import DatabaseMode, Switch
+from rap.models import CreateRequest, JobDefinition
 from rap.records import Records
 from rap.rows import MaintenanceType, OrderKind
 from rap.settings import ControllerSettings
 from rap.status import StatusCode
+from rap.status_answers import microseconds as iso
 from tests.support.git_server import StudyRepo, serve_git
-from tests.support.rap_system import PATIENCE_S, RapSystem, StubHost, action
+from tests.support.rap_system import PATIENCE_S, RapSystem, StubHost, action, job_workflow
+from workflows.job import clean_up
 
 pytestmark = pytest.mark.workflows
 
@@ -112,7 +116,9 @@ def rap(
 
 
 @asynccontextmanager
-async def running(system: RapSystem, *actions: str, db: bool = False) -> AsyncIterator[StubHost]:
+async def running(
+    system: RapSystem, *actions: str, db: bool = False
+) -> AsyncIterator[tuple[StubHost, CreateRequest]]:
     """A backend on which jobs run, one for each action, until they are released."""
     url = system.project(*(action(name, db=db) for name in actions))
     await system.start_backend()
@@ -122,15 +128,14 @@ async def running(system: RapSystem, *actions: str, db: bool = False) -> AsyncIt
         for name in actions:
             await host.has_started(name)
         await system.reaches(request, **dict.fromkeys(actions, EXECUTING))
-        host.request = request
-        yield host
+        yield host, request
         for name in actions:
             host.release(name)
-        await system.tell_backend("pause", Switch(on=False))
+        await system.tell_backend(PAUSE, Switch(on=False))
         await system.has_ended(request)
 
 
-def latest(row) -> tuple:
+def latest(row: Any) -> tuple:
     one = row.orders[-1]
     return one.kind, one.detail, one.by, one.why
 
@@ -141,7 +146,7 @@ def latest(row) -> tuple:
 @pytest.mark.spec("controller:172")
 async def test_pausing_prints_the_flag_and_is_kept_with_who_when_and_why(
     system: RapSystem, rap: Operator
-):
+) -> None:
     await system.start_backend()
     paused = await rap.run("backend", "pause", system.slug.upper(), "--why", "disk")
     row = await system.backend()
@@ -160,7 +165,7 @@ async def test_pausing_prints_the_flag_and_is_kept_with_who_when_and_why(
     assert asked.document["state"]["paused"] is False
 
 
-async def test_a_backend_without_a_controller_is_told_with_the_remedy(rap: Operator):
+async def test_a_backend_without_a_controller_is_told_with_the_remedy(rap: Operator) -> None:
     ended = await rap.run("backend", "pause", "other")
     assert (ended.code, ended.out) == (1, "")
     assert "Backend 'other' is not being served: start the controller worker" in ended.err
@@ -168,11 +173,11 @@ async def test_a_backend_without_a_controller_is_told_with_the_remedy(rap: Opera
 
 async def test_an_order_that_is_not_seen_in_time_is_told(
     system: RapSystem, client: Client, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(orders_to_backend, "SHOWN_WITHIN_S", 0.5)
+) -> None:
+    monkeypatch.setattr(signals, "SHOWN_WITHIN_S", 0.5)
     await system.start_backend()
     with pytest.raises(Unavailable, match="its state does not show it"):
-        await order(client, system.slug, "pause", Switch(on=True), lambda row: not row.paused)
+        await order(client, system.slug, PAUSE, Switch(on=True), lambda row: not row.paused)
     assert (await state_of(client, system.slug)).paused
 
 
@@ -180,7 +185,9 @@ async def test_an_order_that_is_not_seen_in_time_is_told(
 
 
 @pytest.mark.spec("controller:173", "controller:174")
-async def test_maintenance_prints_its_three_flags_in_order(system: RapSystem, rap: Operator):
+async def test_maintenance_prints_its_three_flags_in_order(
+    system: RapSystem, rap: Operator
+) -> None:
     await system.start_backend()
     slug = system.slug
     on = await rap.run("db_maintenance", "on", slug, "--disable-checks")
@@ -211,7 +218,7 @@ async def test_maintenance_prints_its_three_flags_in_order(system: RapSystem, ra
 
 
 @pytest.mark.spec("controller:152", "controller:175", "controller:176")
-async def test_flags_are_read_and_set_as_before(system: RapSystem, rap: Operator):
+async def test_flags_are_read_and_set_as_before(system: RapSystem, rap: Operator) -> None:
     await system.start_backend()
     slug, at = system.slug, ("--backend", system.slug)
     assert (await rap.run("flags", "get", *at)).lines == []
@@ -229,9 +236,9 @@ async def test_flags_are_read_and_set_as_before(system: RapSystem, rap: Operator
     assert line.startswith(f"[{slug}] paused=None (")
 
 
-async def test_flags_of_maintenance_become_orders(system: RapSystem, rap: Operator):
+async def test_flags_of_maintenance_become_orders(system: RapSystem, rap: Operator) -> None:
     await system.start_backend()
-    await system.tell_backend("database_mode", DatabaseMode(maintenance=True))
+    await system.tell_backend(DATABASE_MODE, DatabaseMode(maintenance=True))
     at = ("--backend", system.slug, "--json")
     words = ("mode=db-maintenance", "db-maintenance-checks-disabled=true")
     flags = (await rap.run("flags", "set", *words, *at)).document["flags"]
@@ -250,7 +257,9 @@ async def test_flags_of_maintenance_become_orders(system: RapSystem, rap: Operat
 
 @pytest.mark.spec("controller:177")
 @pytest.mark.parametrize("answer", ["n\n", "", "yes\n"])
-async def test_without_a_y_nothing_is_changed(system: RapSystem, rap: Operator, answer):
+async def test_without_a_y_nothing_is_changed(
+    system: RapSystem, rap: Operator, answer: Any
+) -> None:
     await system.start_backend()
     ended = await rap.run("prepare_for_reboot", "--backend", system.slug, answer=answer)
     assert ended.code == 1
@@ -264,11 +273,13 @@ async def test_without_a_y_nothing_is_changed(system: RapSystem, rap: Operator, 
 
 
 @pytest.mark.spec("controller:178", "controller:180", "controller:181")
-async def test_a_reboot_from_running_jobs_to_safe_and_back(system: RapSystem, rap: Operator):
+async def test_a_reboot_from_running_jobs_to_safe_and_back(
+    system: RapSystem, rap: Operator
+) -> None:
     slug = system.slug
     status = ("backend", "prepare-for-reboot", slug, "--status")
-    async with running(system, "a", "b_c") as host:
-        jobs = system.jobs(host.request)
+    async with running(system, "a", "b_c") as (host, request):
+        jobs = system.jobs(request)
         assert (await rap.run(*status)).lines == [
             "",
             "== PREPARING FOR REBOOT ==",
@@ -291,7 +302,7 @@ async def test_a_reboot_from_running_jobs_to_safe_and_back(system: RapSystem, ra
             for line in (f"resetting job {one} to PENDING", f"Killing job {one}")
         )
         await system.reaches(
-            host.request,
+            request,
             a=StatusCode.WAITING_ON_REBOOT,
             b_c=StatusCode.WAITING_ON_REBOOT,
         )
@@ -314,7 +325,7 @@ async def test_a_reboot_from_running_jobs_to_safe_and_back(system: RapSystem, ra
         host.release("a")
         host.release("b_c")
         await rap.run("backend", "unpause", slug)
-        await system.reaches(host.request, a=SUCCEEDED, b_c=SUCCEEDED)
+        await system.reaches(request, a=SUCCEEDED, b_c=SUCCEEDED)
         assert host.runs_of("a") == [ids.task_id(jobs["a"].id, number) for number in (1, 2)]
 
 
@@ -334,7 +345,7 @@ class SlowHost(StubHost):
 @pytest.mark.spec("controller:180")
 async def test_jobs_that_take_their_time_to_stop_are_being_cancelled(
     system: RapSystem, rap: Operator
-):
+) -> None:
     slug = system.slug
     url = system.project(action("cancelled"), action("reset"))
     await system.start_backend()
@@ -368,15 +379,17 @@ async def test_jobs_that_take_their_time_to_stop_are_being_cancelled(
         await system.backend_when(lambda row: not row.slots)
         assert (await rap.run(*status)).document["ready"]
         slow.release("reset")
-        await system.tell_backend("pause", Switch(on=False))
+        await system.tell_backend(PAUSE, Switch(on=False))
         await system.has_ended(request)
 
 
 # --- drain ---
 
 
-async def test_draining_pauses_and_ends_with_the_last_running_job(system: RapSystem, rap: Operator):
-    async with running(system, "a") as host:
+async def test_draining_pauses_and_ends_with_the_last_running_job(
+    system: RapSystem, rap: Operator
+) -> None:
+    async with running(system, "a") as (host, _):
         process = await rap.start("backend", "drain", system.slug)
         await told(process, "Waiting for 1 job(s) to end")
         assert (await system.backend()).paused
@@ -389,7 +402,7 @@ async def test_draining_pauses_and_ends_with_the_last_running_job(system: RapSys
         assert done.document["state"]["slots"] == []
 
 
-async def test_ctrl_c_ends_the_waiting_and_not_the_pause(system: RapSystem, rap: Operator):
+async def test_ctrl_c_ends_the_waiting_and_not_the_pause(system: RapSystem, rap: Operator) -> None:
     async with running(system, "a"):
         process = await rap.start("backend", "drain", system.slug)
         await told(process, "Waiting for 1 job(s) to end")
@@ -403,7 +416,7 @@ async def test_ctrl_c_ends_the_waiting_and_not_the_pause(system: RapSystem, rap:
 
 async def test_draining_gives_up_when_told_or_when_somebody_unpauses(
     system: RapSystem, rap: Operator
-):
+) -> None:
     async with running(system, "a"):
         late = await rap.run("backend", "drain", system.slug, "--timeout", "0s")
         assert late.code == 1
@@ -411,7 +424,7 @@ async def test_draining_gives_up_when_told_or_when_somebody_unpauses(
         assert "stays paused" in late.err
         process = await rap.start("backend", "drain", system.slug)
         await told(process, "Waiting for 1 job(s) to end")
-        await system.tell_backend("pause", Switch(on=False))
+        await system.tell_backend(PAUSE, Switch(on=False))
         ended = await rap.end_of(process)
         assert ended.code == 1
         assert "Somebody has unpaused" in ended.err
@@ -426,7 +439,7 @@ async def told(process: Process, text: str) -> None:
 # --- limits, priority, lost hosts ---
 
 
-async def test_limits_are_ordered_and_given_back(system: RapSystem, rap: Operator):
+async def test_limits_are_ordered_and_given_back(system: RapSystem, rap: Operator) -> None:
     await system.start_backend(workers=4, db_workers=3)
     slug = system.slug
     done = await rap.run("backend", "limits", slug, "--workers", "7.5", "--why", "new memory")
@@ -437,7 +450,7 @@ async def test_limits_are_ordered_and_given_back(system: RapSystem, rap: Operato
     assert not (await system.backend()).limits_ordered
 
 
-async def test_a_priority_finds_the_backend_of_its_rap(system: RapSystem, rap: Operator):
+async def test_a_priority_finds_the_backend_of_its_rap(system: RapSystem, rap: Operator) -> None:
     url = system.project(action("a"))
     await system.start_backend(workers=0)
     request = system.request(url, "a")
@@ -461,8 +474,8 @@ async def test_a_priority_finds_the_backend_of_its_rap(system: RapSystem, rap: O
     assert (late.code, "have ended" in late.err) == (1, True)
 
 
-async def test_a_lost_host_is_given_up_only_after_a_yes(system: RapSystem, rap: Operator):
-    async with running(system, "a") as host:
+async def test_a_lost_host_is_given_up_only_after_a_yes(system: RapSystem, rap: Operator) -> None:
+    async with running(system, "a") as (host, _):
         command = ("backend", "host-lost", system.slug)
         unknown = await rap.run(*command, "h9")
         assert unknown.err == f"Backend '{system.slug}' has no host 'h9'; its hosts are: h1\n"
@@ -476,6 +489,25 @@ async def test_a_lost_host_is_given_up_only_after_a_yes(system: RapSystem, rap: 
         assert latest(await system.backend()) == (OrderKind.HOST_LOST, "h1", "ada", "dead disk")
         await system.report(host)
         await host.has_started("a", times=2)
+
+
+async def test_a_dead_host_is_given_up_also_while_a_terminated_job_of_it_is_cleared_away(
+    system: RapSystem, rap: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clean_up, "AT_ONCE", timedelta(hours=1))
+    url = system.project(action("a"))
+    await system.start_backend()
+    async with system.host(held={"a"}) as host:
+        request = system.request(url, "a")
+        await system.create(request)
+        await host.has_started("a")
+    job = system.client.get_workflow_handle(job_workflow(request, "a"))
+    await job.terminate("by hand")
+    done = await rap.run("backend", "host-lost", system.slug, "h1", "--yes")
+    assert done.lines == [f"[{system.slug}] host h1 is given up; 1 job will start again."]
+    await system.reaches(request, a=StatusCode.KILLED_BY_ADMIN)
+    await system.has_ended(request)
+    await system.backend_when(lambda row: not row.slots)
 
 
 # --- rap run, in the place of add_job ---
@@ -504,7 +536,7 @@ def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.spec("controller:182")
 async def test_a_local_repository_is_run_by_its_project_file_and_a_bad_commit_refused(
     system: RapSystem, rap: Operator, tmp_path: Path, github: str
-):
+) -> None:
     settings = ControllerSettings(
         backends=(system.slug,),
         workdir=tmp_path / "controller",

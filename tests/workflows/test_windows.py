@@ -10,15 +10,20 @@ from pathlib import Path
 
 import pytest
 
+from cli.operations import windows
+from cli.operations.doctor import Doctor
+from cli.operations.windows import WindowPlan
 from infra.temporal.dev_server import DevServer
 from rap import ids
+from rap.contracts.workflows import PAUSE
 from rap.errors import RapError
-from rap.messages import Switch, Window
-from rap.rows import OrderKind, WindowKind
+from rap.findings import Level
+from rap.messages.orders import Switch, Window
+from rap.rows import OrderKind
+from rap.settings import ControllerSettings
 from rap.status import StatusCode
+from rap.windows import WindowKind
 from tests.support.rap_system import PATIENCE_S, RapSystem, action
-from worker_controller import windows
-from worker_controller.windows import WindowPlan
 
 pytestmark = pytest.mark.workflows
 
@@ -42,7 +47,7 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_a_window_stops_what_runs_and_lets_it_go_on_at_its_end(system: RapSystem):
+async def test_a_window_stops_what_runs_and_lets_it_go_on_at_its_end(system: RapSystem) -> None:
     url = system.project(action("a"))
     await system.start_backend()
     async with system.host(held={"a"}) as host:
@@ -65,7 +70,9 @@ async def test_a_window_stops_what_runs_and_lets_it_go_on_at_its_end(system: Rap
     await windows.remove(system.client, system.slug, "patching")
 
 
-async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(system: RapSystem):
+async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(
+    system: RapSystem,
+) -> None:
     await system.start_backend()
     await windows.add(system.client, plan(system, WindowKind.MAINTENANCE))
 
@@ -81,7 +88,7 @@ async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(system
         await windows.add(system.client, plan(system, WindowKind.PAUSE))
     await open_now(system)
     await system.backend_when(lambda row: row.maintenance and bool(row.windows))
-    await system.tell_backend("pause", Switch(on=True))
+    await system.tell_backend(PAUSE, Switch(on=True))
 
     async def runs_is_known() -> bool:
         handle = system.client.get_schedule_handle(ids.window_id(system.slug, "patching"))
@@ -95,9 +102,51 @@ async def test_a_removed_window_closes_and_an_operators_pause_outlasts_it(system
         await windows.remove(system.client, system.slug, "patching")
 
 
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [(WindowKind.PAUSE, "unpause"), (WindowKind.MAINTENANCE, "db-maintenance off")],
+)
+async def test_a_window_whose_workflow_was_terminated_ends_when_it_was_to_end(
+    system: RapSystem, kind: WindowKind, command: str
+) -> None:
+    url = system.project(action("a"))
+    await system.start_backend(look_round_s=0.3, longest_history=40)
+    await windows.add(system.client, plan(system, kind, seconds=20.0))
+    await open_now(system)
+    row = await system.backend_when(lambda row: bool(row.windows))
+    began, opened = row.updated_at, row.windows["patching"]
+    async with system.host() as host:
+        request = system.request(url, "a")
+        await system.create(request)
+        await system.client.get_workflow_handle(opened.workflow_id).terminate("by hand")
+        await system.backend_when(lambda row: row.windows["patching"].missing)
+        await system.until(lambda: missing_is_recorded(system))
+        settings = ControllerSettings(backends=(system.slug,))
+        found = {
+            one.subject: one
+            for one in await Doctor(system.client, system.records, settings, mend=False).examine()
+        }
+        finding = found[f"window patching of {system.slug}"]
+        assert (finding.level, opened.workflow_id in finding.text) == (Level.WARNING, True)
+        assert f"rap backend {command} {system.slug}" in finding.remedy
+        row = await system.backend_when(lambda row: not row.windows)
+        assert (row.paused, row.maintenance) == (False, False)
+        assert row.orders[-1].kind is OrderKind.WINDOW_ENDS
+        assert row.orders[-1].at >= opened.until > began
+        await system.reaches(request, a=StatusCode.SUCCEEDED)
+        await system.has_ended(request)
+    assert len(host.started) == 1
+    await windows.remove(system.client, system.slug, "patching")
+
+
+def missing_is_recorded(system: RapSystem) -> bool:
+    row = system.records.backends([system.slug])[system.slug]
+    return any(window.missing for window in row.windows.values())
+
+
 async def test_the_commands_make_show_and_remove_a_window(
     system: RapSystem, temporal_server: DevServer, tmp_path: Path
-):
+) -> None:
     await system.start_backend()
     env = {
         **os.environ,

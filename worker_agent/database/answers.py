@@ -1,7 +1,7 @@
 """What a database check printed, reduced to the few words that may leave. Pure.
 
 The list is closed, so that even an image in wrong hands cannot use its answer to smuggle anything
-out (agent.md 5.3); nothing in here, errors included, repeats what it was given.
+out (docs/spec/agent.md 5.3); nothing in here, errors included, repeats what it was given.
 """
 
 from dataclasses import dataclass
@@ -34,11 +34,7 @@ class StatusFinding:
 
 
 def status_finding(output: bytes) -> StatusFinding:
-    """The finding in what ``in_maintenance_mode`` wrote to its standard output.
-
-    Raises:
-        PermanentFault: CHECK_ANSWER_REFUSED.
-    """
+    """What ``in_maintenance_mode`` found out, by its standard output; or CHECK_ANSWER_REFUSED."""
     answer = _allowed(output, STATUS_ANSWERS)
     word, _, count = answer.partition(";")
     in_maintenance = word == DatabaseStatus.MAINTENANCE
@@ -49,11 +45,7 @@ def status_finding(output: bytes) -> StatusFinding:
 
 
 def data_check_finding(output: bytes) -> DataCheckStatus:
-    """The finding in what ``hes_cutoff_date_check`` wrote to its standard output.
-
-    Raises:
-        PermanentFault: CHECK_ANSWER_REFUSED.
-    """
+    """What ``hes_cutoff_date_check`` found out, by its standard output; or CHECK_ANSWER_REFUSED."""
     return DataCheckStatus(_allowed(output, DATA_CHECK_ANSWERS))
 
 

@@ -1,22 +1,28 @@
 """How a database check becomes a container. Pure.
 
 A check gets what a job gets and less: no volume, little memory, a root it cannot write to, and only
-the database network (agent.md 12). Its secret travels in its environment alone.
+the database network (docs/spec/agent.md 12). Its secret travels in its environment alone.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+from rap.ids import CheckKind
 from rap.settings import AgentSettings
-from worker_agent.engine.container import BLOCKED_DNS, DatabaseHost
+from worker_agent.engine.container import WITHOUT_PRIVILEGES, DatabaseHost, database_network
 
 CHECK_LABEL = "rap-database-check"
 """Its value is the kind of the check."""
 OWNER_LABEL = "rap-agent-state"
-"""Its value tells the agents apart that share an engine."""
+"""Its value differs between agents that share an engine."""
 MEMORY_BYTES = 512 * 2**20
 PROCESSES = 128
 LOG_SIZE = "1m"
+
+
+def labels_of(owner: str, kind: CheckKind | None) -> list[str]:
+    """What the containers of an agent's checks are known by: of one kind, or of all."""
+    return [f"{OWNER_LABEL}={owner}", CHECK_LABEL if kind is None else f"{CHECK_LABEL}={kind}"]
 
 
 def check_config(
@@ -31,21 +37,12 @@ def check_config(
 ) -> dict[str, Any]:
     """The engine's document for the container of a check.
 
-    Args:
-        settings: network, user and group.
-        kind: of the check; a label for those who look at the host.
-        owner: which agent may remove it as a left-over.
-        image: reference of an image that the engine already holds; it is never pulled.
-        args: of the image's own entrypoint.
-        database_url: goes into the environment, nowhere else.
-        database_host: what the container must resolve by itself.
+    The owner is the agent that may remove it as a left-over. The image is one that the engine
+    already holds; it is never pulled. The URL goes into the environment, nowhere else.
     """
     host: dict[str, Any] = {
-        "Init": True,
-        "NetworkMode": settings.database_access_network,
-        "Dns": [BLOCKED_DNS],
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
+        **WITHOUT_PRIVILEGES,
+        **database_network(settings, database_host),
         "ReadonlyRootfs": True,
         "Tmpfs": {"/tmp": "rw,nosuid,nodev,size=64m"},  # noqa: S108  inside the container
         "Memory": MEMORY_BYTES,
@@ -57,8 +54,6 @@ def check_config(
             "Config": {"max-file": "1", "max-size": LOG_SIZE, "compress": "false"},
         },
     }
-    if database_host is not None:
-        host["ExtraHosts"] = [f"{database_host.name}:{database_host.address}"]
     return {
         "Image": image,
         "Cmd": list(args),

@@ -1,24 +1,20 @@
-"""The span of a database check (agent.md 14.2)."""
+"""The span of a database check (docs/spec/agent.md 14.2)."""
 
 import time
 
-from rap import tracing
 from rap.egress import DataCheckStatus, Fault
-from rap.tracing import Attributes, Failure
-from worker_agent.database_answers import StatusFinding
-from worker_agent.engine.images import Pinned
+from rap.messages.checks import DatabaseStatusOrder, DataCheckOrder
+from rap.telemetry import traces
+from rap.telemetry.traces import Attributes, Failure
+from worker_agent.database.answers import StatusFinding
+
+Order = DatabaseStatusOrder | DataCheckOrder
 
 
 class CheckSpan:
-    """Follows one check from its start, and tells it when it is over. Never fails.
+    """Follows one check, a ``DBSTATUS`` or ``DBDATACHECK``, and records its end. Never fails."""
 
-    Args:
-        task_type: ``DBSTATUS`` or ``DBDATACHECK``.
-        backend: of this agent.
-        order: names the image.
-    """
-
-    def __init__(self, task_type: str, backend: str, order: Pinned) -> None:
+    def __init__(self, task_type: str, backend: str, order: Order) -> None:
         self._start_ns = time.time_ns()
         self._attributes: dict[str, object] = {
             "backend": backend,
@@ -29,9 +25,9 @@ class CheckSpan:
         }
 
     def found_status(self, finding: StatusFinding) -> None:
-        """Tell whether the database is in maintenance. The build count is told here alone."""
+        """It is known whether the database is in maintenance. The build count goes here alone."""
         count = finding.build_count
-        self._tell(
+        self._record(
             {
                 "agent.db-maintenance": bool(finding.status.value),
                 "agent.db-build-count": "" if count is None else str(count),
@@ -39,16 +35,16 @@ class CheckSpan:
         )
 
     def found_data(self, status: DataCheckStatus) -> None:
-        """Tell whether the data are as recent as they should be."""
-        self._tell({"agent.db-data-check": status is DataCheckStatus.OK})
+        """It is known whether the data are as recent as they should be."""
+        self._record({"agent.db-data-check": status is DataCheckStatus.OK})
 
     def failed(self, fault: Fault) -> None:
-        """Tell that the check came to nothing, and why in one word."""
-        self._tell({"fatal_task_error": False}, Failure(fault.value))
+        """The check came to nothing, and why in one word."""
+        self._record({"fatal_task_error": False}, Failure(fault.value))
 
-    def _tell(self, found: Attributes, failure: Failure | None = None) -> None:
-        tracing.record(
-            tracing.tracer("agent_loop"),
+    def _record(self, found: Attributes, failure: Failure | None = None) -> None:
+        traces.record(
+            traces.tracer("agent_loop"),
             "LOOP_TASK",
             start_ns=self._start_ns,
             end_ns=time.time_ns(),

@@ -1,8 +1,8 @@
 """How a job becomes a container: the one place that says what job code may and may not do.
 
 Pure: a job definition and settings in, the engine's own "create container" document out
-(agent.md 8). What is not set here is left to the image: entrypoint and working directory. Why each
-limit is what it is, is told in docs/explanation/containers.md.
+(docs/spec/agent.md 8). What is not set here is left to the image: entrypoint and working directory.
+Why each limit is what it is, is told in docs/explanation/containers.md.
 """
 
 import ipaddress
@@ -16,12 +16,18 @@ from urllib.parse import urlsplit
 from rap.egress import Fault
 from rap.errors import PermanentFault
 from rap.models import JobDefinition
+from rap.safe_names import safe_name
 from rap.settings import AgentSettings
 
 TASK_LABEL = "task"
 JOB_LABEL = "job-runner"
 BLOCKED_DNS = "192.0.2.0"
 """An address reserved for documentation: name resolution in a database job leads nowhere."""
+WITHOUT_PRIVILEGES: dict[str, Any] = {
+    "Init": True,
+    "CapDrop": ["ALL"],
+    "SecurityOpt": ["no-new-privileges"],
+}
 
 _SMALL_TMPFS = 64 * 2**20
 _TMPFS_WITHOUT_LIMIT = 2**30
@@ -59,11 +65,7 @@ def database_hostname(url: str) -> str | None:
 
 
 def memory_bytes(text: str) -> int:
-    """Bytes of a memory limit such as ``4G`` or ``512m``; powers of 1024.
-
-    Raises:
-        PermanentFault: CONTAINER_REFUSED, the text is no memory size.
-    """
+    """Bytes of a limit such as ``4G`` or ``512m``, powers of 1024; CONTAINER_REFUSED for others."""
     match = _MEMORY.fullmatch(text.strip())
     if match is None:
         raise PermanentFault(
@@ -80,9 +82,7 @@ def image_name(image: str) -> str:
 def has_read_only_root(image: str, listed: Collection[str]) -> bool:
     """Whether the programs of an image can do without writing to its own file system.
 
-    Args:
-        image: its full name.
-        listed: names of images; ``*`` stands for all, and ``-name`` takes one out.
+    Of the listed names of images, ``*`` stands for all, and ``-name`` takes one out.
     """
     name = image_name(image)
     return f"-{name}" not in listed and (name in listed or "*" in listed)
@@ -97,22 +97,15 @@ def container_config(
     secrets: Mapping[str, str],
     database_host: DatabaseHost | None = None,
 ) -> dict[str, Any]:
-    """The engine's document for the container of a job (agent.md 8.1 to 8.3).
+    """The engine's document for the container of a job (docs/spec/agent.md 8.1 to 8.3).
 
-    Args:
-        definition: the job.
-        settings: network, user, group and limits.
-        image: reference or id of an image that the engine already holds; it is never pulled.
-        mount_source: the job's volume, as the engine's host sees it.
-        secrets: variables that win over those of the definition.
-        database_host: what the container must resolve by itself; only for database jobs.
+    The image is one that the engine already holds: it is never pulled. ``mount_source`` is the
+    job's volume as the engine's host sees it; the secrets win over variables of the definition.
     """
     environment = {"HOME": "/tmp", **definition.env, **secrets}  # noqa: S108
     host: dict[str, Any] = {
-        "Init": True,
+        **WITHOUT_PRIVILEGES,
         "NetworkMode": "none",
-        "CapDrop": ["ALL"],
-        "SecurityOpt": ["no-new-privileges"],
         "PidsLimit": settings.container_pids_limit,
         "LogConfig": {"Type": "local", "Config": dict(_LOG_OPTIONS)},
         "Mounts": [{"Type": "bind", "Source": str(mount_source), "Target": "/workspace"}],
@@ -127,10 +120,7 @@ def container_config(
         host["ReadonlyRootfs"] = True
         host["Tmpfs"] = _tmpfs(host.get("Memory"))
     if uses_database(definition, settings):
-        host["NetworkMode"] = settings.database_access_network
-        host["Dns"] = [BLOCKED_DNS]
-        if database_host is not None:
-            host["ExtraHosts"] = [f"{database_host.name}:{database_host.address}"]
+        host |= database_network(settings, database_host)
     return {
         "Image": image,
         "Cmd": list(definition.args),
@@ -140,11 +130,17 @@ def container_config(
             JOB_LABEL: "",
             "jobrunner-local": "",
             "workspace": definition.workspace,
-            "action": definition.action,
+            "action": safe_name(definition.action),
             TASK_LABEL: definition.task_id,
         },
         "HostConfig": host,
     }
+
+
+def database_network(settings: AgentSettings, host: DatabaseHost | None) -> dict[str, Any]:
+    """The part of the document about the network: the database by its name, and nothing else."""
+    network = {"NetworkMode": settings.database_access_network, "Dns": [BLOCKED_DNS]}
+    return network | ({"ExtraHosts": [f"{host.name}:{host.address}"]} if host else {})
 
 
 def _tmpfs(memory: int | None) -> dict[str, str]:

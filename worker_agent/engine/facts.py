@@ -1,6 +1,4 @@
-"""What the engine says about itself and about one container, as plain facts for the rest of the
-agent.
-"""
+"""What the engine says about itself and about containers, as plain facts."""
 
 from pathlib import Path
 from typing import Any
@@ -9,9 +7,12 @@ from pydantic import Field
 
 from rap.models import Model
 
+KILLED = 137
+"""The exit code of a program that got SIGKILL, from whomever."""
 
-class EngineFacts(Model):
-    """The engine itself."""
+
+class EngineState(Model):
+    """What the engine says about itself."""
 
     version: str
     """Such as ``28.2.2``."""
@@ -19,6 +20,36 @@ class EngineFacts(Model):
     """It maps the root of a container to the user that it runs as."""
     root_dir: Path
     """Where it keeps images, as its own host sees it."""
+    storage_driver: str
+    cgroup_version: str
+    cgroup_driver: str
+    live_restore: bool
+    swap_limit: bool
+    memory_limit: bool
+    user_namespaces: bool
+    """Whether the engine gives containers other users than they ask for."""
+    at: float | None
+    """The engine's own clock, seconds since the epoch."""
+
+
+class EngineRun(Model):
+    """One run of the engine, from its start to its end, by what tells it from others.
+
+    Docker does not say when it was started. So this is what every start makes anew; where neither
+    can be seen, the runs cannot be told apart.
+    """
+
+    process: str | None = None
+    """Number and start of the process that takes connections, if that is Docker's and is to be seen
+    from here: not where systemd holds the socket, nor from most containers."""
+    network: str | None = None
+    """Id of the default network, which is made again at each start; ``None`` where it is off."""
+
+    def is_other(self, before: "EngineRun") -> bool | None:
+        """Whether the engine was started again after ``before``; ``None``: not to be known."""
+        pairs = ((before.process, self.process), (before.network, self.network))
+        known = [old != new for old, new in pairs if old is not None and new is not None]
+        return any(known) if known else None
 
 
 class ContainerFacts(Model):
@@ -69,6 +100,8 @@ class EndEvents(Model):
     out_of_memory: bool = False
     killed: bool = False
     """Somebody had the engine send it SIGKILL."""
+    ended: bool = False
+    """The engine itself has seen the end, in the run that answers."""
 
 
 class RunningContainer(Model):
@@ -78,3 +111,13 @@ class RunningContainer(Model):
     job_id: str
     created_at: float
     """Seconds since the epoch, whole ones."""
+
+
+class CheckRun(Model):
+    """How the program of a database check ended."""
+
+    exit_code: int
+    output: bytes
+    """The end of its standard output."""
+    errors: bytes
+    """The end of its standard error; stays on the host."""

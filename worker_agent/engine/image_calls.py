@@ -8,34 +8,24 @@ import requests
 
 from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
-from worker_agent.engine.lanes import Lanes, call, disk_full, no_space
+from worker_agent.engine.connections import Connections, disk_full, no_space
 
 
-class ImageCalls:
+class Images:
     """Images: found, pulled, named."""
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    def __init__(self, connections: Connections) -> None:
+        self._connections = connections
 
-    async def find_image(self, reference: str) -> dict[str, Any] | None:
+    async def find(self, reference: str) -> dict[str, Any] | None:
         """The engine's document about an image that it holds; ``None`` if it holds none."""
-
-        def inspect(client: docker.APIClient) -> dict[str, Any] | None:
-            try:
-                answer: dict[str, Any] = client.inspect_image(reference)  # type: ignore[no-untyped-call]
-            except docker.errors.NotFound:
-                return None
-            return answer
-
-        return await call(self._lanes.quick, inspect, f"inspecting image {reference}")
+        return await self._connections.quick.find(
+            lambda client: client.inspect_image(reference),  # type: ignore[no-untyped-call]
+            f"inspecting image {reference}",
+        )
 
     async def pull(self, reference: str) -> None:
-        """Pull an image from its registry.
-
-        Raises:
-            PermanentFault: IMAGE_UNAVAILABLE, the registry knows no such image.
-            TransientFault: IMAGE_PULL_FAILED, DISK_FULL.
-        """
+        """Pull an image; IMAGE_PULL_FAILED, or IMAGE_UNAVAILABLE: its registry has no such one."""
 
         def pull(client: docker.APIClient) -> None:
             try:
@@ -53,14 +43,13 @@ class ImageCalls:
                     Fault.IMAGE_PULL_FAILED, f"pulling {reference}: {error}"
                 ) from error
 
-        await call(
-            self._lanes.pulls, pull, f"pulling {reference}", timeout_fault=Fault.IMAGE_PULL_FAILED
+        await self._connections.pulls.call(
+            pull, f"pulling {reference}", timeout_fault=Fault.IMAGE_PULL_FAILED
         )
 
     async def tag(self, image: str, repository: str, tag: str) -> None:
         """Let a name point at an image."""
-        await call(
-            self._lanes.work,
+        await self._connections.work.call(
             lambda client: client.tag(image, repository, tag),
             f"tagging {repository}:{tag}",
             finish=True,

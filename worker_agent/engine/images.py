@@ -1,52 +1,36 @@
-"""Making sure that the image of a job is on the host (agent.md 7.2)."""
+"""Making sure that the image of a job is on the host (docs/spec/agent.md 7.2)."""
 
 import asyncio
-from typing import Protocol
+import os
+from collections.abc import Iterable
 
 import structlog
 
 from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
 from rap.settings import AgentSettings
+from worker_agent.disk import require_space
 from worker_agent.engine.docker import Engine
-from worker_agent.engine.image_room import check_room_for_image
 from worker_agent.engine.inspection import nanoseconds
 
 log = structlog.get_logger()
 
 ATTEMPTS = 3
-RETRY_PAUSE = 1.0
 
 
-class Pinned(Protocol):
-    """Whatever names an image, such as the definition of a job or the order of a check."""
+async def ensure_image(
+    engine: Engine, image: str, digest: str | None, settings: AgentSettings, *, pause: float
+) -> str:
+    """Make sure that an image is on this host; the reference to run.
 
-    @property
-    def image(self) -> str:
-        """Full name with its tag."""
-        ...
-
-    @property
-    def image_sha(self) -> str | None:
-        """The digest that is wanted; ``None`` for whatever the tag stands for."""
-        ...
-
-
-async def ensure_image(engine: Engine, wanted: Pinned, settings: AgentSettings) -> str:
-    """Make sure that an image is on this host.
-
-    A pinned image is wanted by its digest: it is pulled through the registry proxy unless it is
-    here. Without a digest the local image of that name is taken as it is, and only if there is none
-    it is pulled by its name.
-
-    Returns:
-        The reference to run: nothing else needs to know where the image came from.
+    With a digest that very image is wanted: it is pulled through the registry proxy unless it is
+    here. Without one the local image of the full name is taken as it is, and only if there is none
+    it is pulled by its name. ``pause`` is the seconds between the tries to pull it.
 
     Raises:
         PermanentFault: IMAGE_UNAVAILABLE, not one of the allowed registry, or unknown to it.
         TransientFault: IMAGE_PULL_FAILED, DISK_FULL, ENGINE_UNAVAILABLE.
     """
-    image, digest = wanted.image, wanted.image_sha
     prefix = f"{settings.docker_registry}/"
     if not image.startswith(prefix):
         raise PermanentFault(
@@ -55,15 +39,15 @@ async def ensure_image(engine: Engine, wanted: Pinned, settings: AgentSettings) 
         )
     proxied = f"{settings.docker_proxy}/{image.removeprefix(prefix)}"
     if digest is None:
-        if await engine.find_image(image) is None:
-            await check_room_for_image(engine, (proxied,), settings)
-            await _pull(engine, proxied)
-            await engine.tag(proxied, *split_tag(image))
+        if await engine.images.find(image) is None:
+            await _require_space(engine, (proxied,), settings)
+            await _pull(engine, proxied, pause)
+            await engine.images.tag(proxied, *split_tag(image))
         return image
     pinned = f"{proxied}@{digest}"
-    if await engine.find_image(pinned) is None:
-        await check_room_for_image(engine, (proxied, image), settings)
-        await _pull(engine, pinned)
+    if await engine.images.find(pinned) is None:
+        await _require_space(engine, (proxied, image), settings)
+        await _pull(engine, pinned, pause)
     await _move_labels(engine, pinned, proxied, image)
     return pinned
 
@@ -76,29 +60,57 @@ def split_tag(reference: str) -> tuple[str, str]:
     return repository, tag
 
 
-async def _pull(engine: Engine, reference: str) -> None:
+async def _require_space(engine: Engine, versions: Iterable[str], settings: AgentSettings) -> None:
+    """DISK_FULL unless an image can be pulled, as far as that can be known.
+
+    ``versions`` are names that another version of it may have here.
+    """
+    root = (await engine.system.state()).root_dir
+    try:
+        # Its disk may be asked about by those who may not look inside.
+        folder = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # the agent lives in a container of its own, or the engine on another host
+    try:
+        require_space(
+            folder,
+            await _size(engine, versions, settings),
+            reserve=settings.disk_reserve_mb * 2**20,
+        )
+    finally:
+        os.close(folder)
+
+
+async def _size(engine: Engine, versions: Iterable[str], settings: AgentSettings) -> int:
+    for name in versions:
+        if (version := await engine.images.find(name)) is not None:
+            return int(version["Size"])
+    return settings.new_image_mb * 2**20
+
+
+async def _pull(engine: Engine, reference: str, pause: float) -> None:
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            await engine.pull(reference)
+            await engine.images.pull(reference)
         except TransientFault as fault:
             # Running out of time or of disk is not mended by asking again at once.
             passing = fault.fault is Fault.IMAGE_PULL_FAILED
             if attempt == ATTEMPTS or not passing or isinstance(fault.__cause__, TimeoutError):
                 raise
             log.warning(
-                f"docker pull failed (attempt {attempt}/{ATTEMPTS}), retrying in {RETRY_PAUSE:g}s"
+                f"docker pull failed (attempt {attempt}/{ATTEMPTS}), retrying in {pause:g}s"
             )
-            await asyncio.sleep(RETRY_PAUSE)
+            await asyncio.sleep(pause)
         else:
             return
 
 
 async def _move_labels(engine: Engine, pinned: str, proxied: str, image: str) -> None:
     """Let the names point at the newest image pulled: a convenience for people on the host."""
-    new, old = await engine.find_image(pinned), await engine.find_image(proxied)
+    new, old = await engine.images.find(pinned), await engine.images.find(proxied)
     if new is None:
         raise TransientFault(Fault.IMAGE_PULL_FAILED, f"{pinned} is gone just after it was pulled")
     made = [nanoseconds(str(each.get("Created", ""))) if each else None for each in (new, old)]
     if old is None or (made[0] or 0) > (made[1] or 0):
         for name in (proxied, image):
-            await engine.tag(new["Id"], *split_tag(name))
+            await engine.images.tag(new["Id"], *split_tag(name))

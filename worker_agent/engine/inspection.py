@@ -54,14 +54,15 @@ def container_facts(document: Mapping[str, Any]) -> ContainerFacts:
 
 def end_events(documents: Iterable[Mapping[str, Any]]) -> EndEvents:
     """What the engine's events say about how a container ended."""
-    out_of_memory = killed = False
+    out_of_memory = killed = ended = False
     for document in documents:
         action = document.get("Action")
         attributes = (document.get("Actor") or {}).get("Attributes") or {}
         out_of_memory = out_of_memory or action == "oom"
+        ended = ended or action == "die"
         # Other signals leave it to the program what becomes of it.
         killed = killed or (action == "kill" and attributes.get("signal") == _SIGKILL)
-    return EndEvents(out_of_memory=out_of_memory, killed=killed)
+    return EndEvents(out_of_memory=out_of_memory, killed=killed, ended=ended)
 
 
 def moment(nanoseconds_: int) -> str:

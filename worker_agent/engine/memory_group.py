@@ -27,14 +27,7 @@ class MemoryCount(Model):
 
 
 class MemoryGroup:
-    """The memory cgroup of a running container.
-
-    Args:
-        folder: where it is to be seen.
-
-    Raises:
-        OSError: it is not there any more, or must not be read.
-    """
+    """The memory cgroup of a running container; OSError if it is gone, or must not be read."""
 
     def __init__(self, folder: Path) -> None:
         self._unified = (folder / "memory.events").exists()
@@ -44,18 +37,15 @@ class MemoryGroup:
             else ("memory.oom_control", "memory.max_usage_in_bytes")
         )
         self._events = os.open(folder / events, os.O_RDONLY | os.O_CLOEXEC)
-        self._peak = _opened(folder / peak)
+        self._peak: int | None = None  # this kernel does not say
+        with suppress(OSError):
+            self._peak = os.open(folder / peak, os.O_RDONLY | os.O_CLOEXEC)
         self.bell = self._epoll() if self._unified else self._eventfd(folder)
         """A descriptor that becomes readable when there is news; ``None``: none to be had."""
-
-    @property
-    def pauses(self) -> tuple[float, ...]:
-        """Seconds to wait before each of the looks that a ring deserves.
-
-        Version 1 rings before the kernel kills, so that one has to look again and again; version 2
-        rings afterwards, but also for much else.
-        """
-        return (0.01,) if self._unified else (0.002,) * 40
+        # Version 1 rings before the kernel kills, so that one has to look again and again; version
+        # 2 rings afterwards, but also for much else.
+        self.pauses = (0.01,) if self._unified else (0.002,) * 40
+        """Seconds to wait before each of the looks that a ring deserves."""
 
     def read(self) -> MemoryCount | None:
         """The counters now; ``None`` if the container is gone."""
@@ -112,11 +102,7 @@ def find_memory_group(
 ) -> MemoryGroup | None:
     """The memory cgroup of a container, if it can be seen from here.
 
-    Args:
-        root: where cgroups are mounted.
-        container_id: the engine's full id.
-        pid: of its first process, as the engine's host counts; the agent may count otherwise.
-        proc: where processes are to be seen.
+    ``pid`` is that of its first process as the engine's host counts; the agent may count otherwise.
     """
     for folder in _places(root, container_id, pid, proc):
         try:
@@ -138,10 +124,3 @@ def _places(root: Path, container_id: str, pid: int | None, proc: Path) -> list[
         if container_id in path and (not controllers or "memory" in controllers.split(",")):
             paths.insert(0, path.lstrip("/"))
     return [base / path for path in paths for base in (root / "memory", root)]
-
-
-def _opened(path: Path) -> int | None:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None

@@ -5,40 +5,34 @@ from contextlib import suppress
 from typing import Any
 
 import docker
-import docker.errors
 
 from rap.egress import Fault
 from rap.errors import TransientFault
-from worker_agent.engine.docker import Engine
-from worker_agent.engine.lanes import call
+from worker_agent.engine.connections import Connections
+from worker_agent.engine.container_calls import remove
 
 
-class FeedingEngine(Engine):
-    """The engine, for such containers."""
+class StdinContainers:
+    """Runs such containers."""
+
+    def __init__(self, connections: Connections) -> None:
+        self._work = connections.work
 
     async def answer(self, image: str, command: list[str], text: bytes) -> bytes:
-        """Run a program of an image on a text; its standard output.
+        """Run a program of an image, which is on this host, on a text; its standard output.
 
-        It has neither network nor privileges, and is removed in any case.
-
-        Args:
-            image: is on this host.
-            command: replaces what the image would run.
-            text: given on standard input.
-
-        Raises:
-            TransientFault: CONTAINER_REFUSED, the program failed; ENGINE_UNAVAILABLE.
+        It has neither network nor privileges, and is removed in any case. CONTAINER_REFUSED if the
+        program fails.
         """
 
         def run(client: docker.APIClient) -> bytes:
             created = client.create_container_from_config(_config(image, command))  # type: ignore[no-untyped-call]
             try:
-                return _feed(client, created["Id"], text)
+                return _run_on(client, created["Id"], text)
             finally:
-                with suppress(docker.errors.NotFound):
-                    client.remove_container(created["Id"], v=True, force=True)
+                remove(client, created["Id"])
 
-        return await call(self._lanes.work, run, f"running {command[0]} of {image}")
+        return await self._work.call(run, f"running {command[0]} of {image}")
 
 
 def _config(image: str, command: list[str]) -> dict[str, Any]:
@@ -59,7 +53,7 @@ def _config(image: str, command: list[str]) -> dict[str, Any]:
     }
 
 
-def _feed(client: docker.APIClient, container: str, text: bytes) -> bytes:
+def _run_on(client: docker.APIClient, container: str, text: bytes) -> bytes:
     # Attached before it starts, so that the program cannot meet a closed input.
     connection = client.attach_socket(container, params={"stdin": 1, "stream": 1})
     try:

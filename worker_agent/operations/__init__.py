@@ -1,1 +1,1 @@
-"""What operators do on a backend host, with or without the agent running (agent.md 15)."""
+"""What operators do on a backend host, whether the agent runs or not (docs/spec/agent.md 15)."""

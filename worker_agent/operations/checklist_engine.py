@@ -1,4 +1,4 @@
-"""The check-up of Docker: the engine, the database network, the images.
+"""The checklist of Docker: the engine, the database network, the images.
 
 What the engine answered is judged by pure functions; only :func:`engine`, :func:`network` and
 :func:`images` ask.
@@ -6,13 +6,15 @@ What the engine answered is judged by pure functions; only :func:`engine`, :func
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from rap.errors import JobFault
 from rap.findings import Finding, ok, problem, warning
 from rap.settings import AgentSettings
-from worker_agent.engine.observing import EngineState, Observer
+from worker_agent.engine.docker import System
+from worker_agent.engine.facts import EngineState
+from worker_agent.engine.observer import Observer
 
 KNOWN_RUNTIMES = ("ehrql:v1", "python:v2", "r:v2", "stata-mp:latest")
 """The images that most studies use; below ``DOCKER_REGISTRY``."""
@@ -23,11 +25,11 @@ REGISTRY_LIMIT_S = 20.0
 _DAEMON = "/etc/docker/daemon.json"
 
 
-async def engine(asked: Observer) -> list[Finding]:
+async def engine(system: System) -> list[Finding]:
     """Whether Docker answers and is set up so that jobs can run and be bounded."""
     began = time.time()
     try:
-        state = await asked.state()
+        state = await system.state()
     except JobFault as fault:
         return [
             problem(
@@ -37,96 +39,88 @@ async def engine(asked: Observer) -> list[Finding]:
                 "DOCKER_HOST names where it listens if not at /var/run/docker.sock",
             )
         ]
-    return judged_engine(state, between=(began, time.time()))
+    return list(judged_engine(state, between=(began, time.time())))
 
 
-def judged_engine(state: EngineState, *, between: tuple[float, float]) -> list[Finding]:
-    """What to think of an engine.
-
-    Args:
-        state: its own words.
-        between: this host's clock before and after it was asked.
-    """
-    found = [ok("docker", f"version {state.version}")]
+def judged_engine(state: EngineState, *, between: tuple[float, float]) -> Iterator[Finding]:
+    """What to think of an engine by its own words, got between two looks at this host's clock."""
     if _numbers(state.version) < OLDEST_ENGINE:
-        found = [
-            warning(
-                "docker",
-                f"version {state.version} is older than any this was tested with",
-                "Upgrade Docker to 20.10 or newer while no jobs run.",
-            )
-        ]
-    found.append(ok("cgroups", f"version {state.cgroup_version}, driver {state.cgroup_driver}"))
+        yield warning(
+            "docker",
+            f"version {state.version} is older than any this was tested with",
+            "Upgrade Docker to 20.10 or newer while no jobs run.",
+        )
+    else:
+        yield ok("docker", f"version {state.version}")
     if not state.memory_limit:
-        found[-1] = problem(
+        yield problem(
             "cgroups",
             "the kernel cannot limit the memory of containers",
             "Add cgroup_enable=memory swapaccount=1 to the kernel's command line and reboot.",
         )
     elif not state.swap_limit:
-        found[-1] = warning(
+        yield warning(
             "cgroups",
             "the kernel cannot limit the swap of containers: a job can use more memory than its "
             "limit",
             "Add swapaccount=1 to the kernel's command line and reboot, or switch swap off.",
         )
-    if state.storage_driver in GOOD_DRIVERS:
-        found.append(ok("storage driver", state.storage_driver))
     else:
-        found.append(
-            warning(
-                "storage driver",
-                f"{state.storage_driver} is slow or no longer supported",
-                f'Set "storage-driver": "overlay2" in {_DAEMON} (images are then pulled anew).',
-            )
+        yield ok("cgroups", f"version {state.cgroup_version}, driver {state.cgroup_driver}")
+    if state.storage_driver in GOOD_DRIVERS:
+        yield ok("storage driver", state.storage_driver)
+    else:
+        yield warning(
+            "storage driver",
+            f"{state.storage_driver} is slow or no longer supported",
+            f'Set "storage-driver": "overlay2" in {_DAEMON} (images are then pulled anew).',
         )
     if state.live_restore:
-        found.append(ok("live restore", "containers outlive a restart of Docker"))
+        yield ok("live restore", "containers outlive a restart of Docker")
     else:
-        found.append(
-            warning(
-                "live restore",
-                "a restart of Docker ends all running jobs",
-                f'Set "live-restore": true in {_DAEMON}, then systemctl reload docker.',
-            )
+        yield warning(
+            "live restore",
+            "a restart of Docker ends all running jobs",
+            f'Set "live-restore": true in {_DAEMON}, then systemctl reload docker.',
         )
     if state.user_namespaces:
-        found.append(
-            problem(
-                "user namespaces",
-                "the engine maps users: jobs could not write to the volumes that the agent makes",
-                f'Remove "userns-remap" from {_DAEMON} and restart Docker.',
-            )
+        yield problem(
+            "user namespaces",
+            "the engine maps users: jobs could not write to the volumes that the agent makes",
+            f'Remove "userns-remap" from {_DAEMON} and restart Docker.',
         )
-    found += _clock(state, *between)
-    return found
+    before, after = between
+    off = 0.0 if state.at is None else max(before - state.at, state.at - after)
+    if off > CLOCK_TOLERANCE_S:
+        yield warning(
+            "clock",
+            f"Docker's clock and this one differ by {off:.0f} s",
+            "Set both by NTP: timedatectl set-ntp true",
+        )
 
 
-async def network(asked: Observer, settings: AgentSettings) -> list[Finding]:
-    """Whether the network of database jobs is there and as it should be (agent.md 8.3)."""
+async def network(system: System, settings: AgentSettings) -> Finding:
+    """Whether the network of database jobs is as it should be (docs/spec/agent.md 8.3)."""
     name = settings.database_access_network
     if settings.using_dummy_data_backend:
-        return [ok("database network", "not needed: the data of this backend are dummies")]
+        return ok("database network", "not needed: the data of this backend are dummies")
     try:
-        document = await asked.network(name)
+        return judged_network(name, await system.network(name))
     except JobFault:
-        return [_unknown("database network")]
-    return judged_network(name, document)
+        return _unknown("database network")
 
 
-def judged_network(name: str, document: Mapping[str, Any] | None) -> list[Finding]:
+def judged_network(name: str, document: Mapping[str, Any] | None) -> Finding:
     """What to think of the database network; ``None``: the engine has none of that name."""
     subject = "database network"
     if document is None:
-        return [
-            problem(
-                subject,
-                f"Docker has no network {name}: database jobs wait for it",
-                "Run the backend's own script that makes it together with its firewall rules "
-                "(jobrunner-network-config.sh). Never make it by hand: without the rules jobs "
-                "could reach any address.",
-            )
-        ]
+        return problem(
+            subject,
+            f"Docker has no network {name}: database jobs wait for it",
+            "Run the backend's own script that makes it together with its firewall rules "
+            "(jobrunner-network-config.sh). Never make it by hand: without the rules jobs "
+            "could reach any address.",
+        )
     wrong = []
     if document.get("Driver") != "bridge":
         wrong.append(f"its driver is {document.get('Driver')}, not bridge")
@@ -138,40 +132,37 @@ def judged_network(name: str, document: Mapping[str, Any] | None) -> list[Findin
     if document.get("EnableIPv6"):
         wrong.append("it has IPv6, which rules for IPv4 do not cover")
     if not wrong:
-        return [ok(subject, f"{name}, a bridge of that name")]
-    return [
-        problem(
-            subject,
-            f"{name}: {'; '.join(wrong)}",
-            f"Pause the backend, `docker network rm {name}`, and make it anew with the backend's "
-            "own script.",
-        )
-    ]
+        return ok(subject, f"{name}, a bridge of that name")
+    return problem(
+        subject,
+        f"{name}: {'; '.join(wrong)}",
+        f"Pause the backend, `docker network rm {name}`, and make it anew with the backend's "
+        "own script.",
+    )
 
 
-async def images(asked: Observer, settings: AgentSettings) -> list[Finding]:
+async def images(observer: Observer, settings: AgentSettings) -> list[Finding]:
     """Which runtimes are here, and whether the registry proxy would give others."""
+    registry, proxy = settings.docker_registry, settings.docker_proxy
     try:
-        held = await asked.images(settings.docker_registry)
-        proxied = await asked.images(settings.docker_proxy)
+        held = [*await observer.images(registry), *await observer.images(proxy)]
     except JobFault:
         return [_unknown("images")]
-    digests = held_digests([*held, *proxied], settings)
-    found = [
+    digests = held_digests(held, settings)
+    here = [
         ok("image", f"{name} {digest[:19] or 'without a digest: never pulled from a registry'}")
         for name, digest in sorted(digests.items())
     ]
-    missing = [name for name in KNOWN_RUNTIMES if name not in digests]
-    found += [
+    missing = [
         warning(
             "image",
             f"{name} is not here: the first job that needs it waits for it to be pulled",
-            f"docker pull {settings.docker_proxy}/{name} && docker tag "
-            f"{settings.docker_proxy}/{name} {settings.docker_registry}/{name}",
+            f"docker pull {proxy}/{name} && docker tag {proxy}/{name} {registry}/{name}",
         )
-        for name in missing
+        for name in KNOWN_RUNTIMES
+        if name not in digests
     ]
-    return [*found, await _registry(asked, settings)]
+    return [*here, *missing, await _registry(observer, proxy)]
 
 
 def held_digests(documents: Iterable[Mapping[str, Any]], settings: AgentSettings) -> dict[str, str]:
@@ -187,42 +178,27 @@ def held_digests(documents: Iterable[Mapping[str, Any]], settings: AgentSettings
     return found
 
 
-async def _registry(asked: Observer, settings: AgentSettings) -> Finding:
+async def _registry(observer: Observer, proxy: str) -> Finding:
     """Ask the proxy, through the engine: the way that pulls go."""
-    reference = f"{settings.docker_proxy}/{KNOWN_RUNTIMES[0]}"
+    subject, reference = "registry proxy", f"{proxy}/{KNOWN_RUNTIMES[0]}"
     try:
         async with asyncio.timeout(REGISTRY_LIMIT_S):
-            digest = await asked.digest_in_registry(reference)
+            digest = await observer.digest_in_registry(reference)
     except (JobFault, TimeoutError) as error:
         why = str(error) or f"no answer within {REGISTRY_LIMIT_S:.0f} s"
         return warning(
-            "registry proxy",
-            f"{settings.docker_proxy} does not answer Docker: {why}",
+            subject,
+            f"{proxy} does not answer Docker: {why}",
             "Only images that are here can be used. Check DOCKER_PROXY, /etc/hosts and the "
             "firewall.",
         )
     if digest is None:
         return warning(
-            "registry proxy",
+            subject,
             f"it answers, but gives no {reference}",
             "Check DOCKER_PROXY: the path behind its host too, and whether a login is needed.",
         )
-    return ok("registry proxy", f"it answers; {reference} is {digest[:19]}")
-
-
-def _clock(state: EngineState, before: float, after: float) -> list[Finding]:
-    if state.at is None:
-        return []
-    off = max(before - state.at, state.at - after, 0.0)
-    if off <= CLOCK_TOLERANCE_S:
-        return []
-    return [
-        warning(
-            "clock",
-            f"Docker's clock and this one differ by {off:.0f} s",
-            "Set both by NTP: timedatectl set-ntp true",
-        )
-    ]
+    return ok(subject, f"it answers; {reference} is {digest[:19]}")
 
 
 def _unknown(subject: str) -> Finding:

@@ -6,8 +6,8 @@ import time
 from rap.models import Model
 from worker_agent.engine.facts import ContainerFacts, UsageReading
 from worker_agent.operations.place import Place
+from worker_agent.state.usage import MEBIBYTE
 
-MEBIBYTE = 1024 * 1024
 FIRST_INTERVAL_S = 1.0
 """Between the two readings that a first figure for the processor needs."""
 
@@ -33,12 +33,7 @@ class RunningJob(Model):
 
 
 class Watch:
-    """Looks at the running jobs again and again; each look measures the time since the one before.
-
-    Args:
-        place: the host.
-        with_text: whether to show the last line too.
-    """
+    """Looks at the running jobs again and again, and measures the time since the look before."""
 
     def __init__(self, place: Place, *, with_text: bool = False) -> None:
         self._place = place
@@ -46,11 +41,7 @@ class Watch:
         self._before: dict[str, UsageReading] = {}
 
     async def look(self) -> tuple[RunningJob, ...]:
-        """The jobs that run now, oldest first.
-
-        Raises:
-            JobFault: Docker does not answer.
-        """
+        """The jobs that run now, oldest first."""
         running = await self._place.running()
         fresh = [facts.id for facts in running.values() if facts.id not in self._before]
         if fresh:
@@ -65,13 +56,15 @@ class Watch:
 
     async def _readings(self, containers: list[str]) -> dict[str, UsageReading]:
         """What each container has used so far; those that have ended are left out."""
-        found = await asyncio.gather(*(self._place.engine.usage(each) for each in containers))
+        found = await asyncio.gather(
+            *(self._place.engine.containers.usage(each) for each in containers)
+        )
         return {each: reading for each, reading in zip(containers, found, strict=True) if reading}
 
     async def _job(
         self, job_id: str, facts: ContainerFacts, reading: UsageReading | None
     ) -> RunningJob:
-        last = await self._place.engine.last_line(facts.id)
+        last = await self._place.observer.last_line(facts.id)
         limit = facts.memory_limit_bytes
         return RunningJob(
             job_id=job_id,

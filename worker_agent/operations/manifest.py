@@ -1,7 +1,7 @@
-"""Mending the manifest of a workspace, beside an agent that may be running (agent.md 15.4, 15.5).
+"""Mending the manifest of a workspace, beside a running agent (docs/spec/agent.md 15.4, 15.5).
 
 A change is worked out without the workspace's lock, shown, and, once agreed to, applied under it to
-the manifest as it is then: what a job has filed meanwhile wins. The manifest as it was is kept in
+the manifest as it is then: what a job published meanwhile wins. The manifest as it was is kept in
 the agent's work directory, not beside it, because output checkers see all that lies there.
 """
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from rap.errors import RapError, TransientFault
 from rap.git import GitCache
 from rap.models import RUN_ALL, Model
-from rap.project import parse_project
-from rap.repository_rules import check_repository_url, is_local
+from rap.project_reader import read_project
+from rap.repository_and_branch_rules import is_local, validate_repository_url
 from worker_agent.operations.place import Place, check_user
-from worker_agent.workspace import manifest, manifest_repair
-from worker_agent.workspace.filing import discard_staged
+from worker_agent.workspace import locks, manifest, manifest_repair
 from worker_agent.workspace.manifest import Document
-from worker_agent.workspace.manifest_repair import Finding, Recorded, Verdict
+from worker_agent.workspace.manifest_repair import Finding, Recorded
+from worker_agent.workspace.publish import discard_staged
 from worker_agent.workspace.storage import METADATA_FILE
 
 PROJECT_FILE = "project.yaml"
@@ -32,30 +32,17 @@ class Repair(Model):
     """The entries to add."""
     findings: tuple[Finding, ...]
 
-    @property
-    def added(self) -> list[str]:
-        """The names of the entries to add."""
-        return [each.name for each in self.findings if each.verdict is Verdict.ADDED]
-
 
 def jobs_matching(place: Place, prefix: str) -> dict[str, Path]:
-    """The jobs with a record whose id begins like this, with the record; in order of their ids.
-
-    Of a job with records in several months the newest counts.
-    """
-    found = {
-        path.parent.name.removeprefix("os-job-"): path
-        for path in sorted(place.storage.logs.glob(f"*/os-job-*/{METADATA_FILE}"))
-    }
+    """The jobs with a record whose id begins like this, with the record; in order of their ids."""
+    found = place.storage.newest_of_jobs(METADATA_FILE)
     return {job: found[job] for job in sorted(found) if job.startswith(prefix)}
 
 
 def existing(place: Place, workspace: str, *, repo: str | None) -> Document:
     """The manifest of a workspace; an empty one if there is none and the repository is known.
 
-    Raises:
-        ConfigurationError: this user is not the agent's.
-        RapError: there is no manifest, or it is damaged.
+    RapError if there is none or it is damaged; ConfigurationError if this user is not the agent's.
     """
     check_user("WORKDIR", place.settings.workdir)
     check_user("MEDIUM_PRIVACY_STORAGE_BASE", place.settings.medium_privacy)
@@ -85,11 +72,7 @@ def repository_of(document: Document) -> str | None:
 
 
 async def actions_at_head(place: Place, git: GitCache, repo: str, branch: str) -> frozenset[str]:
-    """The actions of a study at the head of a branch.
-
-    Raises:
-        RapError: the repository, the branch or the project file cannot be had.
-    """
+    """The actions of a study at the head of a branch; RapError if they cannot be had."""
     _check_repository(place, repo)
     return await actions_at(place, git, repo, await git.resolve(repo, f"refs/heads/{branch}"))
 
@@ -98,33 +81,45 @@ async def actions_at(place: Place, git: GitCache, repo: str, commit: str) -> fro
     """The actions of a study at a commit; as above."""
     _check_repository(place, repo)
     text = await git.read_file(repo, commit, PROJECT_FILE)
-    return frozenset(action.name for action in parse_project(text)) - {RUN_ALL}
+    return frozenset(action.name for action in await read_project(text)) - {RUN_ALL}
 
 
-def plan_for_job(
+def plan(
     place: Place,
     workspace: str,
-    path: Path,
     document: Document,
     *,
     repo: str,
     actions: Collection[str],
+    only: Path | None = None,
 ) -> Repair:
-    """The repair that adds the outputs of one earlier job (15.4): none of them counts as current.
+    """The repair that adds what any job of the workspace has on record.
 
-    Raises:
-        RapError: the job belongs to another workspace, or has no outputs on record.
+    With the record of one earlier job only that one's outputs are added, and none of them counts
+    as current (15.4); or RapError, as :func:`job_of`.
     """
-    job = job_of(path, workspace)
-    return _plan(place, workspace, document, dict.fromkeys(job.record.outputs, job), repo, actions)
+    if only is not None:
+        job, current = job_of(only, workspace), frozenset[str]()
+        wanted = dict.fromkeys(job.record.outputs, job)
+    else:
+        records = manifest_repair.records_of(place.storage, workspace)
+        # Of what several jobs made, or ran, the last counts.
+        current = frozenset({each.action: each.job_id for each in records}.values())
+        wanted = {name: each for each in records for name in each.record.outputs}
+    entries, findings = manifest_repair.missing_entries(
+        place.storage,
+        workspace,
+        repo=repo,
+        wanted=wanted,
+        present=document["outputs"],
+        actions=actions,
+        current=current,
+    )
+    return Repair(workspace=workspace, entries=entries, findings=tuple(findings))
 
 
 def job_of(path: Path, workspace: str) -> Recorded:
-    """The record of a job of this workspace.
-
-    Raises:
-        RapError: it belongs to another workspace, or has no outputs on record.
-    """
+    """The record of a job; RapError if it is another workspace's, or has no outputs on record."""
     job_id = path.parent.name.removeprefix("os-job-")
     job = manifest_repair.recorded(path)
     if job is None or not job.record.has_outputs_on_record:
@@ -137,23 +132,12 @@ def job_of(path: Path, workspace: str) -> Recorded:
     return job
 
 
-def plan_for_all(
-    place: Place, workspace: str, document: Document, *, repo: str, actions: Collection[str]
-) -> Repair:
-    """The repair that adds what any job of the workspace has on record."""
-    records = manifest_repair.records_of(place.storage, workspace)
-    current = frozenset(manifest_repair.latest_of_actions(records).values())
-    wanted = manifest_repair.newest(records)
-    return _plan(place, workspace, document, wanted, repo, actions, current)
-
-
 def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
     """Carry a repair out; where the manifest as it was is kept, and the names that were added.
 
-    Raises:
-        JobFault: the disk is full, or the manifest was damaged meanwhile.
+    JobFault if the disk is full, or the manifest was damaged meanwhile.
     """
-    with manifest.locked(place.storage, repair.workspace):
+    with locks.workspace_lock(place.storage, repair.workspace):
         before = manifest.read(place.storage, repair.workspace)
         added = [name for name in repair.entries if name not in before["outputs"]]
         after = manifest_repair.with_entries(before, repair.entries)
@@ -162,7 +146,7 @@ def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
 
 def apply_actions(place: Place, workspace: str, actions: Collection[str]) -> Path | None:
     """Say of every entry whether its action is among these; as :func:`apply`."""
-    with manifest.locked(place.storage, workspace):
+    with locks.workspace_lock(place.storage, workspace):
         before = manifest.read(place.storage, workspace)
         return _replace(place, workspace, before, manifest_repair.with_actions(before, actions))
 
@@ -182,27 +166,6 @@ def backups(place: Place, workspace: str) -> Path:
     return place.settings.workdir / "state" / "manifests" / workspace
 
 
-def _plan(
-    place: Place,
-    workspace: str,
-    document: Document,
-    wanted: dict[str, Recorded],
-    repo: str,
-    actions: Collection[str],
-    current: Collection[str] = (),
-) -> Repair:
-    entries, findings = manifest_repair.missing_entries(
-        place.storage,
-        workspace,
-        repo=repo,
-        wanted=wanted,
-        present=document["outputs"],
-        actions=actions,
-        current=current,
-    )
-    return Repair(workspace=workspace, entries=entries, findings=tuple(findings))
-
-
 def _replace(place: Place, workspace: str, before: Document, after: Document) -> Path | None:
     if after == before:
         return None
@@ -215,7 +178,7 @@ def _replace(place: Place, workspace: str, before: Document, after: Document) ->
         kept.write_bytes(path.read_bytes())
     by = f"repair-{time.time_ns()}"
     try:
-        manifest.replace(place.storage, workspace, after, by=by)
+        manifest.write(place.storage, workspace, after, by=by)
     finally:
         discard_staged(place.storage, by)
     return kept
@@ -223,4 +186,4 @@ def _replace(place: Place, workspace: str, before: Document, after: Document) ->
 
 def _check_repository(place: Place, repo: str) -> None:
     if not is_local(repo, allow_local=place.settings.allow_local_git_repos):
-        check_repository_url(repo, place.settings.allowed_github_orgs)
+        validate_repository_url(repo, place.settings.allowed_github_orgs)

@@ -1,23 +1,27 @@
 """The host as an operator's command finds it: settings, folders and engine of the agent.
 
-Commands that only look leave no trace. Those that leave notes for the agent must run as its user,
+Commands that only look leave no trace. Those that write state for the agent must run as its user,
 or the agent could not read them.
 """
 
 import fcntl
 import os
 import pwd
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from rap.errors import ConfigurationError
+from rap.ids import attempt_name, container_name
 from rap.settings import AgentSettings
+from worker_agent.agent_lock import LOCK_FILE
+from worker_agent.engine.connections import Connections
+from worker_agent.engine.docker import Engine, docker_engine
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.engine.observing import Observer
-from worker_agent.notes import Notes
+from worker_agent.engine.observer import Observer
+from worker_agent.engine.stdin import StdinContainers
+from worker_agent.state.attempts import AttemptState
 from worker_agent.workspace.storage import Storage
-
-LOCK = "agent.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +30,46 @@ class Place:
 
     settings: AgentSettings
     storage: Storage
-    engine: Observer
+    engine: Engine
+    observer: Observer
+    stdin: StdinContainers
 
     @classmethod
     def of(cls, settings: AgentSettings) -> "Place":
         """The host that the settings describe; nothing is touched."""
-        return cls(settings=settings, storage=Storage(settings), engine=Observer(max_jobs=4))
+        connections = Connections(max_jobs=4, pull_limit=settings.image_pull_timeout)
+        return cls(
+            settings=settings,
+            storage=Storage(settings),
+            engine=docker_engine(connections),
+            observer=Observer(connections),
+            stdin=StdinContainers(connections),
+        )
 
     def owns(self, job_id: str, container: ContainerFacts) -> bool:
         """Whether a container works in this host's volumes; others may share the engine."""
-        source = str(self.storage.mount_source(job_id))
+        source = str(self.storage.mount_source(attempt_name(job_id, container.task_id)))
         mounts = container.inspection.get("Mounts") or ()
         return any(mount.get("Source") == source for mount in mounts)
 
     async def running(self) -> dict[str, ContainerFacts]:
         """The running containers of this host's jobs, oldest first."""
-        found = await self.engine.running_jobs()
-        ours = {job: container for job, container in found.items() if self.owns(job, container)}
+        ours: dict[str, ContainerFacts] = {}
+        for job_id in await self.engine.containers.job_ids():
+            container = await self.engine.containers.inspect(job_id)
+            if container is not None and container.running and self.owns(job_id, container):
+                ours[job_id] = container
         return dict(sorted(ours.items(), key=lambda item: (item[1].started_at_ns or 0, item[0])))
 
-    def notes(self) -> Notes:
-        """The agent's notes, to be written to.
-
-        Raises:
-            ConfigurationError: there is no such agent, or it belongs to another user.
-        """
+    def attempts(self) -> AttemptState:
+        """The state of the agent's attempts, to be written to; as :func:`check_user`."""
         check_user("WORKDIR", self.settings.workdir)
-        return Notes(self.storage.state_dir)
+        return AttemptState(self.storage.state_dir)
 
     @property
     def lock_file(self) -> Path:
         """Locked by the agent for as long as it runs."""
-        return self.settings.workdir / "state" / LOCK
+        return self.settings.workdir / "state" / LOCK_FILE
 
     def agent_runs(self) -> bool:
         """Whether an agent works with this work directory now."""
@@ -71,7 +83,7 @@ class Place:
         return False
 
     def waiting_agents(self) -> int:
-        """How many more agents wait for the one that runs to end, as the kernel tells."""
+        """How many more agents wait for the one that runs to end, by the kernel's list of locks."""
         try:
             inode = self.lock_file.stat().st_ino
             lines = Path("/proc/locks").read_text().splitlines()
@@ -81,13 +93,20 @@ class Place:
         return sum("-> FLOCK" in line and f":{inode} " in line for line in lines)
 
 
+def matching(part: str, job_ids: Collection[str]) -> list[str]:
+    """The jobs whose container's name holds this text, in their order (docs/spec/agent.md 15.1).
+
+    A full id, or the full name of a container, means that job alone, even where another id
+    contains it.
+    """
+    exact = [job for job in job_ids if part in (job, container_name(job))]
+    return exact or [job for job in job_ids if part in container_name(job)]
+
+
 def check_user(variable: str, folder: Path) -> None:
-    """Make sure that this process is the user whose folder this is.
+    """Make sure that this process is the user whose folder this is, or ConfigurationError.
 
     Even root is refused: what it would write there, the agent could not read or replace.
-
-    Raises:
-        ConfigurationError: naming the variable and the remedy.
     """
     try:
         owner = folder.stat().st_uid

@@ -1,47 +1,45 @@
-"""The agent's small notes beside a job, so that its successor knows what it knew.
+"""The state of attempts that outlives the agent: small files, for its next process to find.
 
 ::
 
-    state/jobs/<job id>.json       which attempt uses the job's volume, and since when
+    state/jobs/<attempt>.json      an attempt has a volume here, and when its stages began
     state/stopped/<key>            an order came to stop this attempt
     state/killed/<key>             an administrator of this host wants it stopped
     state/tokens/<key>             the Temporal task token of a running attempt (secret)
 
 The key is the task id; for a definition that names none, the job id.
 Everything else about a job is read from what is really there: its container, its volume's marker
-and its metadata (agent.md 4.2).
+and its metadata (docs/spec/agent.md 4.2).
 """
 
-import os
 import time
 from pathlib import Path
-from secrets import token_hex
 
+from rap.ids import attempt_of
 from rap.models import JobDefinition, Model
+from worker_agent.atomic_files import write_file
 from worker_agent.workspace.storage import component
 
 KEEP_STOPPED = 7 * 24 * 3600.0
-"""Seconds after which a note about an attempt that never came is thrown away."""
+"""Seconds after which an order about an attempt that never came is forgotten."""
 
 
 def key_of(job_id: str, task_id: str) -> str:
-    """What notes about an attempt are filed under."""
+    """What the state of an attempt is kept under."""
     return task_id or job_id
 
 
 class Owner(Model):
-    """The attempt that a job's volume belongs to."""
+    """An attempt that has a volume on this host."""
 
     task_id: str
     preparing_at: float
+    prepared_at: float | None = None
+    """Seconds since the epoch, as above; ``None``: the volume is not known to be complete."""
 
 
-class Notes:
-    """The notes of one agent host.
-
-    Args:
-        root: a directory that survives restarts.
-    """
+class AttemptState:
+    """The state of the attempts of one agent host, in a directory that survives restarts."""
 
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
@@ -51,33 +49,49 @@ class Notes:
         for folder in (self._jobs, self._stopped, self._killed, self._tokens):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
-    def owner(self, job_id: str) -> Owner | None:
-        """Who uses the volume of a job; ``None`` if nobody does."""
+    def owner(self, name: str) -> Owner | None:
+        """What is known of the attempt of this name; ``None`` if it has no volume here."""
         try:
-            return Owner.model_validate_json(self._owner_file(job_id).read_bytes())
+            return Owner.model_validate_json(self._owner_file(name).read_bytes())
         except FileNotFoundError:
             return None
 
     def take(self, definition: JobDefinition) -> Owner:
-        """Note that an attempt begins to use its job's volume; the first time is kept."""
-        owner = self.owner(definition.id)
+        """An attempt begins to use its volume; the first time is kept."""
+        owner = self.owner(definition.attempt_name)
         if owner is None or owner.task_id != definition.task_id:
             owner = Owner(task_id=definition.task_id, preparing_at=time.time())
-            _write(self._owner_file(definition.id), owner.model_dump_json().encode())
+            _write(self._owner_file(definition.attempt_name), owner.model_dump_json().encode())
         return owner
 
-    def leave(self, job_id: str) -> None:
-        """Note that the volume of a job is gone."""
-        self._owner_file(job_id).unlink(missing_ok=True)
+    def prepared(self, definition: JobDefinition) -> None:
+        """The volume of an attempt that took it is complete; the first time is kept."""
+        owner = self.take(definition)
+        if owner.prepared_at is None:
+            owner = owner.model_copy(update={"prepared_at": time.time()})
+            _write(self._owner_file(definition.attempt_name), owner.model_dump_json().encode())
+
+    def leave(self, name: str) -> None:
+        """The volume of an attempt is gone."""
+        self._owner_file(name).unlink(missing_ok=True)
+
+    def earlier(self, definition: JobDefinition) -> list[str]:
+        """The names of the attempts before this one at the same job that left a volume here."""
+        job_id = definition.id
+        numbers = {job_id: 1} | {
+            path.stem: attempt_of(path.stem) for path in self._jobs.glob(f"{job_id}-*.json")
+        }
+        ours = attempt_of(definition.task_id)
+        return [name for name, number in numbers.items() if number < ours and self.owner(name)]
 
     def mark_stopped(self, key: str) -> None:
-        """Note durably that an attempt is to be stopped."""
+        """An attempt is to be stopped, also after a restart."""
         _write(self._stopped / component("task id", key), b"")
 
     def mark_killed(self, key: str) -> None:
-        """Note durably that an administrator of this host stops an attempt, before it is killed.
+        """An administrator of this host stops an attempt; to be called before it is killed.
 
-        A note of its own, since an order of the controller may come as well, and neither may hide
+        A file of its own, since an order of the controller may come as well, and neither may hide
         the other.
         """
         _write(self._killed / component("task id", key), b"")
@@ -91,12 +105,12 @@ class Notes:
         return (self._stopped / component("task id", key)).exists() or self.is_killed(key)
 
     def forget_stopped(self, key: str) -> None:
-        """The stopped attempt has been recorded: the notes have done their work."""
+        """The stopped attempt has been recorded: the orders have done their work."""
         for folder in (self._stopped, self._killed):
             (folder / component("task id", key)).unlink(missing_ok=True)
 
     def forget_old_stopped(self, now: float) -> None:
-        """Throw away notes about attempts that never came."""
+        """Forget orders about attempts that never came."""
         for folder in (self._stopped, self._killed):
             for path in folder.iterdir():
                 if now - path.stat().st_mtime > KEEP_STOPPED:
@@ -118,18 +132,9 @@ class Notes:
             if not path.name.startswith(".")
         }
 
-    def _owner_file(self, job_id: str) -> Path:
-        return self._jobs / f"{component('job id', job_id)}.json"
+    def _owner_file(self, name: str) -> Path:
+        return self._jobs / f"{component('job id', name)}.json"
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Replace a file atomically; mode 600."""
-    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_file(path, content, durable=False, mode=0o600)

@@ -1,4 +1,4 @@
-"""What is known about the use of the machine by each job (agent.md 13.3)."""
+"""What is known about the use of the machine by each job (docs/spec/agent.md 13.3)."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from pydantic import ValidationError
 from rap.egress import Metrics
 from rap.errors import JobFault
 from rap.models import Model
+from worker_agent.atomic_files import write_file
 from worker_agent.engine.facts import UsageReading
-from worker_agent.usage_series import MOST_BYTES, UsagePoint, line, parse, thinned
-from worker_agent.workspace.copying import write_file
+from worker_agent.state.usage_series import MOST_BYTES, UsagePoint, line, parse, thinned
+from worker_agent.workspace.storage import SAMPLES_FILE
 
 log = structlog.get_logger()
 
 MEBIBYTE = 1024 * 1024
-SAMPLES_FILE = "metrics.jsonl"
 
 
 class Usage(Model):
@@ -32,13 +32,11 @@ class Usage(Model):
 def aggregate(
     before: Usage | None, reading: UsageReading, *, container_id: str, started_at: float
 ) -> Usage | None:
-    """Add a reading to what is known (agent.md 13.3).
+    """Add a reading to what is known (docs/spec/agent.md 13.3).
 
     Each reading stands for the time since the one before it, whoever took that: so the figures stay
-    right when readings are missed. Readings of another container count for nothing.
-
-    Returns:
-        What is known now; as before if no time has passed.
+    right when readings are missed. Readings of another container count for nothing, and nothing
+    changes when no time has passed.
     """
     if before is not None and before.container_id != container_id:
         before = None
@@ -70,74 +68,66 @@ def aggregate(
     )
 
 
-class UsageBook:
-    """What is known about each job, kept over restarts of the agent: two small files a job.
+class UsageState:
+    """What is known about each attempt, kept over restarts of the agent: two small files each.
 
-    ``<job id>.json`` holds the figures, ``<job id>.jsonl`` the samples that they come from.
+    ``<name>.json`` holds the figures, ``<name>.jsonl`` the samples that they come from.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
 
-    def read(self, job_id: str) -> Usage | None:
+    def read(self, name: str) -> Usage | None:
         """What is known about a job; nothing if there is no file, or none that can be read."""
         try:
-            return Usage.model_validate_json(self._file(job_id).read_bytes())
+            return Usage.model_validate_json(self._file(name).read_bytes())
         except FileNotFoundError:
             return None
         except ValidationError:
-            log.warning("the metrics of a job start afresh: their file is damaged", id=job_id)
+            log.warning("the metrics of a job start afresh: their file is damaged", id=name)
             return None
 
-    def write(self, job_id: str, usage: Usage) -> None:
+    def write(self, name: str, usage: Usage) -> None:
         """Replace what is known about a job, and add its latest sample to the others."""
-        before = self.read(job_id)
+        before = self.read(name)
         if before is None or before.container_id != usage.container_id:
-            self._samples(job_id).unlink(missing_ok=True)
+            self._samples(name).unlink(missing_ok=True)
         if usage.point is not None and (before is None or before.point != usage.point):
-            self._add(job_id, usage.point)
-        self._replace(self._file(job_id), usage.model_dump_json())
+            self._add(name, usage.point)
+        write_file(self._file(name), usage.model_dump_json().encode(), durable=False)
 
-    def conclude(self, job_id: str, container_id: str, folder: Path) -> Metrics | None:
-        """Leave the samples of an ended container in a folder, and say what it used.
+    def conclude(self, name: str, container_id: str, folder: Path) -> Metrics | None:
+        """Leave the samples of an ended container beside its log, in ``metrics.jsonl``; its use.
 
-        Args:
-            job_id: its job.
-            container_id: the container; what is known about another is not its.
-            folder: gets ``metrics.jsonl``, for charts; it is empty where nothing was measured. It
-                is no part of the results: a failure is logged, and harms nothing.
+        The file is for charts, and empty where nothing was measured. It is no part of the results:
+        a failure is logged, and harms nothing.
         """
-        usage = self.read(job_id)
+        usage = self.read(name)
         if usage is not None and usage.container_id != container_id:
             usage = None
         try:
-            content = self._samples(job_id).read_bytes() if usage is not None else b""
+            content = self._samples(name).read_bytes() if usage is not None else b""
             write_file(folder / SAMPLES_FILE, content)
         except (OSError, JobFault) as error:
-            log.warning("the samples of a job could not be filed", id=job_id, exc_info=error)
+            log.warning("the samples of a job could not be kept", id=name, exc_info=error)
         return usage.metrics if usage is not None else None
 
-    def forget(self, job_id: str) -> None:
+    def forget(self, name: str) -> None:
         """The job is over."""
-        self._file(job_id).unlink(missing_ok=True)
-        self._samples(job_id).unlink(missing_ok=True)
+        self._file(name).unlink(missing_ok=True)
+        self._samples(name).unlink(missing_ok=True)
 
-    def _add(self, job_id: str, point: UsagePoint) -> None:
-        path = self._samples(job_id)
+    def _add(self, name: str, point: UsagePoint) -> None:
+        path = self._samples(name)
         with path.open("a") as file:
             file.write(line(point))
             size = file.tell()
         if size > MOST_BYTES:
-            self._replace(path, thinned(parse(path.read_text())))
+            write_file(path, thinned(parse(path.read_text())).encode(), durable=False)
 
-    def _replace(self, path: Path, content: str) -> None:
-        temporary = path.with_name(f"{path.name}.tmp")
-        temporary.write_text(content)
-        temporary.replace(path)
+    def _file(self, name: str) -> Path:
+        return self._folder / f"{name}.json"
 
-    def _file(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.json"
-
-    def _samples(self, job_id: str) -> Path:
-        return self._folder / f"{job_id}.jsonl"
+    def _samples(self, name: str) -> Path:
+        return self._folder / f"{name}.jsonl"

@@ -1,4 +1,4 @@
-"""The course of a job's use of the machine, for charts: ``metrics.jsonl`` (agent.md 13).
+"""The course of a job's use of the machine, for charts: ``metrics.jsonl`` (docs/spec/agent.md 13).
 
 One JSON object a line, oldest first. The file stays small however long a job runs: when it has
 grown too large, neighbours are drawn together until all are about as far apart as need be. What

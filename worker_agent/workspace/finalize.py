@@ -1,4 +1,4 @@
-"""The end of an attempt at a job: its outputs filed, its log written, its record kept (agent.md 9).
+"""The end of an attempt: outputs published, log written, record kept (docs/spec/agent.md 9).
 
 The record, ``metadata.json``, is the commit point: before it everything can be done again from the
 start, after it nothing is done differently. So a finished attempt stays as it is, whatever is asked
@@ -6,205 +6,156 @@ later, and a crash at any place loses nothing.
 """
 
 import asyncio
-import os
 import re
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import structlog
 
-from rap.egress import SHA256, Ending, ExitNote, Fault, JobOutcome, Metrics, Stage
-from rap.errors import FAULT_SENTENCES, PermanentFault
+from rap.egress import SHA256, Ending, ExitNote, Fault, Interruption, JobOutcome, Stage
+from rap.errors import PermanentFault
 from rap.git import GitCache
 from rap.models import RUN_ALL, JobDefinition
-from rap.project import parse_project
-from worker_agent.engine.facts import ContainerFacts
-from worker_agent.workspace import beneath, job_log, manifest, metadata, outputs
-from worker_agent.workspace.filing import discard_staged, file_outputs
-from worker_agent.workspace.job_message import exit_note, hint, status_message
+from rap.project_reader import read_project
+from rap.sentences import FAULT_SENTENCES, INTERRUPTION_SENTENCES
+from worker_agent.workspace import job_log, manifest, metadata, outputs, safe_paths
+from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.job_texts import exit_note, hint, status_message
+from worker_agent.workspace.limits import LIMITS, Limits
+from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.metadata import JobRecord
-from worker_agent.workspace.outputs import Matched
+from worker_agent.workspace.outputs import NOTHING, Matched
+from worker_agent.workspace.publish import discard_staged, publish_outputs
 from worker_agent.workspace.storage import Storage
-from worker_agent.workspace.turns import turn_of_job
 
 log = structlog.get_logger()
 
-_NOTHING = Matched({}, {}, (), (), {})
 _MOST_KNOWN = 100
 _known_actions: dict[tuple[str, str], frozenset[str]] = {}
 """The actions at a commit, which never change; every job of a RAP asks for the same."""
+
+
+class _VolumeGone(Exception):
+    """Somebody deleted the files of a job before they could be kept."""
 
 
 async def finalize(
     definition: JobDefinition,
     storage: Storage,
     git: GitCache,
-    *,
-    container: ContainerFacts | None,
-    raw_log: Path | None,
-    cancelled: bool = False,
-    killed: bool = False,
-    fault: Fault | None = None,
-    cause: str = "",
-    metrics: Metrics | None = None,
-    stages: Mapping[Stage, float],
+    end: AttemptEnd,
+    limits: Limits = LIMITS,
 ) -> JobOutcome:
-    """Bring an attempt to its end, or find that it has one, and tell how it ended.
+    """Bring an attempt to its end, or find that it has one; how it ended.
 
-    Safe to repeat, also while an abandoned call of it still runs. What a program leaves behind is
-    filed whatever its exit code; of a cancelled or failed attempt no output is kept. Outputs that
-    cannot be kept safely make the attempt fail with OUTPUTS_REFUSED: that too is an ending.
-
-    Args:
-        definition: the job and the attempt.
-        storage: the backend's folders.
-        git: asked for the study's project file, to flag what is out of date in the manifest.
-        container: the last inspection; ``None``: it never existed.
-        raw_log: what the container wrote, lines with their times; ``None``: no container.
-        cancelled: an order ended the attempt.
-        killed: that order came from an administrator of this host.
-        fault: why the attempt could not be carried out.
-        cause: the same in detail, for the record, which stays inside the backend.
-        metrics: what it used of the machine.
-        stages: when each stage was entered, seconds since the epoch; FINALIZED is added here.
+    Safe to repeat, also while an abandoned call of it still runs. What a program leaves behind
+    is published whatever its exit code; of a cancelled or failed attempt no output is kept. Outputs
+    that cannot be kept safely make the attempt fail with OUTPUTS_REFUSED, and files that somebody
+    deleted meanwhile make it one that was interrupted: those too are endings. Where a later attempt
+    is on record, this one was given up, and ends as cancelled without a trace.
+    Git is asked for the study's project file, to flag what is out of date in the manifest.
 
     Raises:
         TransientFault: DISK_FULL, or UNEXPECTED for a damaged manifest; nothing is recorded, so
             the attempt can be finalized again.
-        ValueError: there is nothing to finalize: no program ran to its end, and the attempt is
-            neither cancelled nor failed.
+        ValueError: the attempt is neither cancelled nor failed, and no program ran to its end.
     """
-    recorded = await asyncio.to_thread(_finish_again, definition, storage)
+    recorded = await asyncio.to_thread(finish_recorded, definition, storage)
     if recorded is not None:
         return recorded
     project_actions = None
-    if not cancelled and fault is None:
-        if container is None or container.running or not container.started:
+    if end.ending is Ending.COMPLETED:
+        if end.ended_container is None:
             raise ValueError(f"job {definition.id} has not run to its end")
         project_actions = await _project_actions(definition, storage, git)
-    return await asyncio.to_thread(
-        _finalize,
-        definition,
-        storage,
-        container=container,
-        raw_log=raw_log,
-        cancelled=cancelled,
-        killed=killed,
-        fault=fault,
-        cause=cause,
-        metrics=metrics,
-        stages=stages,
-        project_actions=project_actions,
-    )
+    return await asyncio.to_thread(_finalize, definition, storage, end, project_actions, limits)
 
 
-def recorded_outcome(definition: JobDefinition, storage: Storage) -> JobOutcome | None:
-    """How this attempt ended, if it has: known without container or volume (agent.md 4.2).
+def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome | None:
+    """How this attempt ended, if it has, by its record alone (docs/spec/agent.md 4.2).
 
-    Raises:
-        PermanentFault: the job has several records (agent.md 4.3).
+    What a crash may have left undone after the record is done now, or DISK_FULL. A PermanentFault
+    if the job has several records (docs/spec/agent.md 4.3).
     """
     record = metadata.load_for(definition, storage)
-    return None if record is None else metadata.outcome_of(record, definition)
+    if record is None:
+        return None
+    if record.outcome is not None and (
+        record.outcome.ending is Ending.COMPLETED or record.outcome.fault is Fault.OUTPUTS_REFUSED
+    ):
+        job_log.copy_to_workspaces(storage, definition, again=True)
+        discard_staged(storage, definition.attempt_name)
+    return metadata.outcome_of(record, definition)
 
 
 def _finalize(
     definition: JobDefinition,
     storage: Storage,
-    *,
-    container: ContainerFacts | None,
-    raw_log: Path | None,
-    cancelled: bool,
-    killed: bool,
-    fault: Fault | None,
-    cause: str,
-    metrics: Metrics | None,
-    stages: Mapping[Stage, float],
+    end: AttemptEnd,
     project_actions: frozenset[str] | None,
+    limits: Limits,
 ) -> JobOutcome:
-    with turn_of_job(definition.id):
-        recorded = _finish_again(definition, storage)
+    with job_lock(definition.attempt_name):
+        recorded = finish_recorded(definition, storage)
         if recorded is not None:
             return recorded
-        matched, excluded, detail = _NOTHING, dict[str, str](), None
-        ran_to_its_end = not cancelled and fault is None
+        if metadata.is_superseded(definition, storage):
+            log.warning("not kept: a later attempt at the job is on record")
+            return JobOutcome(task_id=definition.task_id, ending=Ending.CANCELLED)
+        metadata.keep_earlier(storage, definition)
+        matched, excluded = NOTHING, dict[str, str]()
+        ran_to_its_end = end.ending is Ending.COMPLETED
         if ran_to_its_end:
             try:
-                matched, excluded = _file(definition, storage, project_actions)
+                matched, excluded = _publish(definition, storage, end, project_actions, limits)
+            except _VolumeGone:
+                end = replace(end, interruption=Interruption.VOLUME_GONE)
             except PermanentFault as error:
-                fault, detail = error.fault, str(error)
-                log.warning("outputs refused", reason=detail)
-        record = _record(
-            definition,
-            container,
-            matched,
-            excluded,
-            cancelled=cancelled,
-            killed=killed,
-            fault=fault,
-            detail=detail,
-            cause=cause,
-            metrics=metrics,
-            stages=stages,
-        )
-        if container is not None or fault is not None:
-            job_log.write(storage, definition, record, raw_log)
+                log.warning("outputs refused", reason=str(error))
+                end = replace(end, fault=error.fault, detail=str(error))
+        record = _record(definition, end, matched, excluded)
+        if end.container is not None or end.fault is not None or end.interruption is not None:
+            job_log.write(storage, definition, record, end.raw_log, limits)
         metadata.save(storage, definition, record)
-        if ran_to_its_end:
+        if ran_to_its_end and end.interruption is None:
             job_log.copy_to_workspaces(storage, definition, again=False)
-        discard_staged(storage, definition.id)
+        discard_staged(storage, definition.attempt_name)
         return metadata.outcome_of(record, definition)
 
 
-def _file(
-    definition: JobDefinition, storage: Storage, project_actions: frozenset[str] | None
+def _publish(
+    definition: JobDefinition,
+    storage: Storage,
+    end: AttemptEnd,
+    project_actions: frozenset[str] | None,
+    limits: Limits,
 ) -> tuple[Matched, dict[str, str]]:
+    prepared = end.stages.get(Stage.PREPARED)
     try:
-        with beneath.directory(storage.volume(definition.id)) as volume:
-            matched = outputs.match(volume, definition.output_spec, _marker_time(volume))
-            excluded = file_outputs(definition, storage, volume, matched, project_actions)
+        with safe_paths.directory(storage.volume(definition.attempt_name)) as volume:
+            matched = outputs.match(volume, definition.output_spec, prepared, limits)
+            return matched, publish_outputs(
+                definition, storage, volume, matched, project_actions, limits
+            )
     except FileNotFoundError as error:
-        if storage.volume(definition.id).exists():
+        if storage.volume(definition.attempt_name).exists():
             raise
-        raise PermanentFault(
-            Fault.OUTPUTS_REFUSED, "The files of this job were deleted before they could be kept"
-        ) from error
-    return matched, excluded
+        raise _VolumeGone from error
 
 
 def _record(
-    definition: JobDefinition,
-    container: ContainerFacts | None,
-    matched: Matched,
-    excluded: dict[str, str],
-    *,
-    cancelled: bool,
-    killed: bool,
-    fault: Fault | None,
-    detail: str | None,
-    cause: str,
-    metrics: Metrics | None,
-    stages: Mapping[Stage, float],
+    definition: JobDefinition, end: AttemptEnd, matched: Matched, excluded: dict[str, str]
 ) -> JobRecord:
     now = time.time_ns()
-    ending = Ending.CANCELLED if cancelled else Ending.FAILED if fault else Ending.COMPLETED
-    ended = container is not None and container.started and not container.running
+    container, ended, note = end.container, end.ended_container, exit_note(end)
     image_id = container.image_id if container else None
-    message = status_message(
-        container,
-        outputs=matched.outputs,
-        unmatched_patterns=matched.unmatched_patterns,
-        cancelled=cancelled,
-        killed=killed,
-        fault=fault,
-    )
-    note = exit_note(container, cancelled=cancelled, killed=killed)
+    fault = None if end.cancelled else end.fault
+    interruption = end.interruption if end.ending is Ending.INTERRUPTED else None
     outcome = JobOutcome(
         task_id=definition.task_id,
-        ending=ending,
-        exit_code=container.exit_code if container and ended else None,
+        ending=end.ending,
+        # Of a program that was interrupted it says nothing about the program.
+        exit_code=ended.exit_code if ended and interruption is None else None,
         exit_note=note,
         memory_limit_bytes=container.memory_limit_bytes if container else None,
         memory_peak_bytes=container.memory_peak_bytes if container else None,
@@ -213,21 +164,18 @@ def _record(
         ),
         has_unmatched_patterns=bool(matched.unmatched_patterns),
         has_level4_excluded_files=bool(excluded),
-        fault=None if cancelled else fault,
+        fault=fault if interruption is None else None,
+        interruption=interruption,
         image_id=image_id if image_id and re.match(SHA256, image_id) else None,
-        stages={**stages, Stage.FINALIZED: now / 1e9},
-        metrics=metrics,
+        stages={**end.stages, Stage.FINALIZED: now / 1e9},
+        metrics=end.metrics,
     )
     return JobRecord(
         outputs={name: level.value for name, level in matched.outputs.items()},
         unmatched_patterns=matched.unmatched_patterns,
         unmatched_outputs=matched.unmatched_outputs,
-        status_message="\n".join(filter(None, (message, detail))) or None,
-        hint=hint(
-            container,
-            unmatched_patterns=matched.unmatched_patterns,
-            unmatched_outputs=matched.unmatched_outputs,
-        ),
+        status_message="\n".join(filter(None, (status_message(end, matched), end.detail))) or None,
+        hint=hint(end, matched),
         timestamp_ns=now,
         job_definition_id=definition.id,
         job_definition_rap_id=definition.rap_id,
@@ -244,35 +192,26 @@ def _record(
         database_name=definition.database_name,
         **metadata.image_facts(container),
         level4_excluded_files=excluded,
-        cancelled=cancelled,
-        error=_error(fault, detail, cause) if outcome.fault else None,
-        job_metrics=metrics.model_dump() if metrics else {},
+        cancelled=end.cancelled,
+        error=_error(end, fault, interruption),
+        job_metrics=end.metrics.model_dump() if end.metrics else {},
         refused_outputs=matched.refused,
+        action=definition.action,
         outcome=outcome,
     )
 
 
-def _error(fault: Fault | None, detail: str | None, cause: str) -> dict[str, Any] | None:
-    if fault is None:
-        return None
-    return {
-        "exception": fault.value,
-        "message": detail or FAULT_SENTENCES[fault],
-        "traceback": cause,
-    }
-
-
-def _finish_again(definition: JobDefinition, storage: Storage) -> JobOutcome | None:
-    """For an attempt with a record: do what a crash may have left undone after it."""
-    record = metadata.load_for(definition, storage)
-    if record is None:
-        return None
-    if record.outcome is not None and (
-        record.outcome.ending is Ending.COMPLETED or record.outcome.fault is Fault.OUTPUTS_REFUSED
-    ):
-        job_log.copy_to_workspaces(storage, definition, again=True)
-        discard_staged(storage, definition.id)
-    return metadata.outcome_of(record, definition)
+def _error(
+    end: AttemptEnd, fault: Fault | None, interruption: Interruption | None
+) -> dict[str, str] | None:
+    """Why the attempt has no outputs on record, for people on the host."""
+    if interruption is not None:
+        message = INTERRUPTION_SENTENCES[interruption]
+        return {"exception": interruption.value, "message": message, "traceback": end.cause}
+    if fault is not None:
+        message = end.detail or FAULT_SENTENCES[fault]
+        return {"exception": fault.value, "message": message, "traceback": end.cause}
+    return None
 
 
 async def _project_actions(
@@ -280,30 +219,20 @@ async def _project_actions(
 ) -> frozenset[str] | None:
     """The actions of the study as it is now; ``None`` when that cannot be known, or is not needed.
 
-    Whatever is wrong with the repository must not keep a finished job from being filed.
+    Whatever is wrong with the repository must not keep a job's outputs from being published.
     """
     document = await asyncio.to_thread(manifest.read, storage, definition.workspace)
     if not document["outputs"]:
         return None
-    study = definition.study
-    known = _known_actions.get((study.git_repo_url, study.commit))
-    if known is not None:
-        return known
-    try:
-        text = await git.read_file(study.git_repo_url, study.commit, "project.yaml")
-        actions = await asyncio.to_thread(parse_project, text)
-    except Exception as error:  # noqa: BLE001 - see above; a cancellation is not one of these
-        log.warning("project file not read, flags of obsolete actions kept", reason=repr(error))
-        return None
-    names = frozenset(action.name for action in actions) - {RUN_ALL}
-    while len(_known_actions) >= _MOST_KNOWN:
-        del _known_actions[next(iter(_known_actions))]
-    _known_actions[study.git_repo_url, study.commit] = names
-    return names
-
-
-def _marker_time(volume: int) -> int | None:
-    try:
-        return os.stat(outputs.MARKER, dir_fd=volume, follow_symlinks=False).st_mtime_ns
-    except FileNotFoundError:
-        return None
+    at = (definition.study.git_repo_url, definition.study.commit)
+    if at not in _known_actions:
+        try:
+            text = await git.read_file(*at, "project.yaml")
+            actions = await read_project(text)
+        except Exception as error:  # noqa: BLE001 - see above; a cancellation is not one of these
+            log.warning("project file not read, flags of obsolete actions kept", reason=repr(error))
+            return None
+        while len(_known_actions) >= _MOST_KNOWN:
+            del _known_actions[next(iter(_known_actions))]
+        _known_actions[at] = frozenset(action.name for action in actions) - {RUN_ALL}
+    return _known_actions[at]

@@ -1,43 +1,39 @@
-"""What is said to the author of a study about how a job went (agent.md 9.4). Pure.
+"""What is said to the author of a study about how a job went (docs/spec/agent.md 9.4). Pure.
 
 These texts may name files and patterns: they go to the job's log and metadata, and stay inside the
 backend.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
-from rap.egress import ExitNote, Fault
-from rap.exit_notes import exit_sentence
+from rap.egress import ExitNote
+from rap.sentences import CODE_SENTENCES, INTERRUPTION_SENTENCES, exit_sentence
 from rap.status import StatusCode
-from worker_agent.engine.facts import ContainerFacts
+from worker_agent.engine.facts import KILLED
+from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.outputs import Matched
 
-KILLED = 137
 CANCELLED = "Job cancelled by system"
-KILLED_BY_ADMIN = StatusCode.KILLED_BY_ADMIN.message
+KILLED_BY_ADMIN = CODE_SENTENCES[StatusCode.KILLED_BY_ADMIN]
 ERRORED = "Job errored"
 
 
-def status_message(
-    container: ContainerFacts | None,
-    *,
-    outputs: Collection[str] = (),
-    unmatched_patterns: Sequence[str] = (),
-    cancelled: bool = False,
-    killed: bool = False,
-    fault: Fault | None = None,
-) -> str | None:
+def status_message(end: AttemptEnd, matched: Matched) -> str | None:
     """The first sentence that fits, or ``None``: the exit code says all that is known."""
-    if killed:
+    container = end.container
+    if end.killed:
         return KILLED_BY_ADMIN
+    if end.interruption is not None and not end.cancelled:
+        return INTERRUPTION_SENTENCES[end.interruption]
     if container is None:
-        return CANCELLED if cancelled else ERRORED if fault else None
-    if container.exit_code == 0 and unmatched_patterns:
-        return f"\n  No outputs found matching patterns:\n - {_listed(unmatched_patterns)}"
-    if container.exit_code == 0 and outputs:
+        return CANCELLED if end.cancelled else ERRORED if end.fault else None
+    if container.exit_code == 0 and matched.unmatched_patterns:
+        return f"\n  No outputs found matching patterns:\n - {_listed(matched.unmatched_patterns)}"
+    if container.exit_code == 0 and matched.outputs:
         return "Completed successfully"
-    if cancelled:
+    if end.cancelled:
         return CANCELLED if container.exit_code == KILLED else None
-    note = exit_note(container, cancelled=False)
+    note = exit_note(end)
     if note is None:
         return None
     return exit_sentence(
@@ -47,33 +43,27 @@ def status_message(
     )
 
 
-def hint(
-    container: ContainerFacts | None,
-    *,
-    unmatched_patterns: Sequence[str],
-    unmatched_outputs: Sequence[str],
-) -> str | None:
+def hint(end: AttemptEnd, matched: Matched) -> str | None:
     """Files that may be the outputs somebody meant."""
-    if container is None or container.exit_code != 0:
+    if end.container is None or end.container.exit_code != 0 or end.interruption is not None:
         return None
-    if not (unmatched_patterns and unmatched_outputs):
+    if not (matched.unmatched_patterns and matched.unmatched_outputs):
         return None
-    listed = _listed(unmatched_outputs)
+    listed = _listed(matched.unmatched_outputs)
     return f"\n  Did you mean to match one of these files instead?\n - {listed}"
 
 
-def exit_note(
-    container: ContainerFacts | None, *, cancelled: bool, killed: bool = False
-) -> ExitNote | None:
+def exit_note(end: AttemptEnd) -> ExitNote | None:
     """What is known about an exit beyond its code; may leave the backend.
 
     Of attempts that were stopped only those have one that an administrator of the host killed.
     A program that went on after one of its processes ran out of memory, and succeeded, has
     succeeded. If it failed, that is the reason, unless somebody killed it afterwards.
     """
-    if killed:
+    container = end.container
+    if end.killed:
         return ExitNote.KILLED
-    if container is None or cancelled or not container.exit_code:
+    if container is None or end.cancelled or end.interruption or not container.exit_code:
         return None
     was_killed = container.exit_code == KILLED
     if was_killed and container.run_time_limit_s is not None:

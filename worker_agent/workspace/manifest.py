@@ -1,4 +1,4 @@
-"""The manifest of a workspace: what output checkers are shown (agent.md 10.4).
+"""The manifest of a workspace: what output checkers are shown (docs/spec/agent.md 10.4).
 
 One file per workspace in the medium privacy area, read at any moment by the release tool and by
 nobody of ours but this module. Jobs of one workspace finish at the same time, so a change of it is
@@ -7,51 +7,33 @@ is beneath ``metadata/`` is shown. The hash of the file's bytes is a cache key o
 rewritten only when something changed.
 """
 
-import fcntl
-import hashlib
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from rap.egress import Fault
 from rap.errors import TransientFault
 from rap.models import JobDefinition, Model, PrivacyLevel
-from worker_agent.workspace.copying import write_file
+from worker_agent.atomic_files import write_file
 from worker_agent.workspace.storage import Storage
-from worker_agent.workspace.turns import turn
 
 Document = dict[str, Any]
 
 
-class FiledOutput(Model):
-    """One output of a job, as it was filed."""
+class PublishedOutput(Model):
+    """One output of a job, as it was published; its fields are keys of the manifest."""
 
     level: PrivacyLevel
     size: int
     timestamp: float
     """Modification time of the high privacy copy, seconds."""
-    sha256: str
+    content_hash: str
+    """SHA-256, hexadecimal."""
     excluded: bool = False
     message: str | None = None
     row_count: int | None = None
     col_count: int | None = None
-
-
-@contextmanager
-def locked(storage: Storage, workspace: str) -> Iterator[None]:
-    """Hold the only right to change a workspace's files and manifest, in any process of the host.
-
-    Blocks the thread; never held while anything is copied.
-    """
-    digest = hashlib.sha256(os.fsencode(storage.medium(workspace))).hexdigest()[:32]
-    folder = storage.state_dir / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with turn(f"workspace {digest}"), (folder / f"workspace-{digest}.lock").open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # given back when the file is closed
-        yield
 
 
 def path_of(storage: Storage, workspace: str) -> Path:
@@ -60,10 +42,9 @@ def path_of(storage: Storage, workspace: str) -> Path:
 
 
 def read(storage: Storage, workspace: str) -> Document:
-    """The manifest as it stands, or an empty one.
+    """The manifest as it stands, or an empty one; UNEXPECTED if the file is damaged.
 
-    Raises:
-        TransientFault: UNEXPECTED, the file is damaged; an operator mends it, nothing is lost.
+    That may pass: an operator mends it, and nothing is lost.
     """
     path = path_of(storage, workspace)
     try:
@@ -82,17 +63,13 @@ def read(storage: Storage, workspace: str) -> Document:
 def updated(
     document: Document,
     definition: JobDefinition,
-    outputs: Mapping[str, FiledOutput],
+    outputs: Mapping[str, PublishedOutput],
     project_actions: frozenset[str] | None,
 ) -> Document:
-    """The manifest after a job has been filed; pure (agent.md 9.8).
+    """The manifest after a job's outputs have been published; pure (docs/spec/agent.md 9.8).
 
-    Args:
-        document: the manifest before; left unchanged.
-        definition: the job.
-        outputs: everything it produced, of every level, in the order in which new entries appear.
-        project_actions: the actions of the study's project file; ``None``: unknown, so what is
-            said about obsolete actions stays as it is.
+    Outputs of every level get entries, new ones in their order. Without the actions of the study's
+    project file, what is said about obsolete actions stays as it is.
     """
     entries: dict[str, Document] = {}
     for name, before in document["outputs"].items():
@@ -107,17 +84,11 @@ def updated(
     return {**document, "outputs": entries}
 
 
-def write(storage: Storage, definition: JobDefinition, document: Document) -> None:
-    """Replace the manifest, if its bytes differ; atomic and durable. Call it under the lock.
+def write(storage: Storage, workspace: str, document: Document, *, by: str) -> None:
+    """Replace the manifest, if its bytes differ, durably; or DISK_FULL. Call it under the lock.
 
-    Raises:
-        TransientFault: DISK_FULL.
+    ``by`` names the folder for the unfinished file: a job, or whoever else writes.
     """
-    replace(storage, definition.workspace, document, by=definition.id)
-
-
-def replace(storage: Storage, workspace: str, document: Document, *, by: str) -> None:
-    """The same for whoever is not a job; ``by`` names the folder for the unfinished file."""
     path = path_of(storage, workspace)
     content = json.dumps(document, indent=2).encode()
     try:
@@ -129,7 +100,7 @@ def replace(storage: Storage, workspace: str, document: Document, *, by: str) ->
     write_file(path, content, staging=staging)
 
 
-def _entry(definition: JobDefinition, output: FiledOutput) -> Document:
+def _entry(definition: JobDefinition, output: PublishedOutput) -> Document:
     return {
         "level": output.level.value,
         "job_id": definition.id,
@@ -138,11 +109,5 @@ def _entry(definition: JobDefinition, output: FiledOutput) -> Document:
         "user": definition.user,
         "repo": definition.study.git_repo_url,
         "commit": definition.study.commit,
-        "size": output.size,
-        "timestamp": output.timestamp,
-        "content_hash": output.sha256,
-        "excluded": output.excluded,
-        "message": output.message,
-        "row_count": output.row_count,
-        "col_count": output.col_count,
+        **output.model_dump(exclude={"level"}),
     }

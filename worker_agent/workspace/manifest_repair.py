@@ -1,4 +1,4 @@
-"""Entries that a manifest lacks, made again from the records of jobs (agent.md 15.4, 15.5).
+"""Entries that a manifest lacks, made from the records of jobs (docs/spec/agent.md 15.4, 15.5).
 
 An entry that is there is never touched, but for whether its action still exists, where that is
 asked for; nothing is deleted, and no file is copied. An entry describes the file that is there: one
@@ -6,19 +6,18 @@ that is gone gets none, and one that the gate to level 4 would stop today is not
 """
 
 import hashlib
-import json
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from enum import StrEnum
+from io import BufferedReader
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import ValidationError
-
 from rap.ids import job_of_container
 from rap.models import JobLimits, Model, PrivacyLevel
-from worker_agent.workspace import beneath, level4
-from worker_agent.workspace.level4 import Level4Limits
+from worker_agent.workspace import level4, metadata, safe_paths
+from worker_agent.workspace.level4 import Level4Limits, Level4Verdict
 from worker_agent.workspace.manifest import Document
 from worker_agent.workspace.metadata import JobRecord
 from worker_agent.workspace.storage import METADATA_FILE, Storage
@@ -33,11 +32,6 @@ class Recorded(NamedTuple):
     workspace: str
     action: str
     record: JobRecord
-
-    @property
-    def ended(self) -> int:
-        """When, for comparing: ns since the epoch."""
-        return self.record.timestamp_ns or 0
 
 
 class Verdict(StrEnum):
@@ -65,44 +59,29 @@ def recorded(path: Path) -> Recorded | None:
     """Read the record of a job that ran to its end; ``None`` if it tells of no such job."""
     job_id = job_of_container(path.parent.name)
     try:
-        record = JobRecord.model_validate(json.loads(path.read_bytes()))
-    except (OSError, ValueError, ValidationError):
+        record = metadata.read(path)
+    except (OSError, ValueError):
         return None
     labels = (record.container_metadata.get("Config") or {}).get("Labels") or {}
-    workspace, action = labels.get("workspace"), labels.get("action")
+    workspace, action = labels.get("workspace"), record.action or labels.get("action")
     if not job_id or not workspace or not action:
         return None
     return Recorded(job_id, str(workspace), str(action), record)
 
 
 def records_of(storage: Storage, workspace: str) -> list[Recorded]:
-    """The records of all jobs that were filed in a workspace, oldest first."""
+    """The records of all jobs that published in a workspace, oldest first."""
     found = (recorded(path) for path in storage.logs.glob(f"*/*/{METADATA_FILE}"))
-    filed = [
+    published = [
         each
         for each in found
         if each and each.workspace == workspace and each.record.has_outputs_on_record
     ]
-    return sorted(filed, key=lambda each: (each.ended, each.job_id))
-
-
-def newest(records: Iterable[Recorded]) -> dict[str, Recorded]:
-    """Output name to the job that made it last; later records win."""
-    return {name: each for each in records for name in each.record.outputs}
-
-
-def latest_of_actions(records: Iterable[Recorded]) -> dict[str, str]:
-    """Action to the job that ran it last; only its outputs are up to date."""
-    return {each.action: each.job_id for each in records}
+    return sorted(published, key=lambda each: (each.record.timestamp_ns or 0, each.job_id))
 
 
 def flags(*, action_exists: bool, is_current: bool) -> dict[str, bool]:
-    """What a rebuilt entry says about being out of date (agent.md 15.4).
-
-    Args:
-        action_exists: the study still has the action.
-        is_current: no later run of the action is known; then the entry is as a fresh one.
-    """
+    """What a rebuilt entry that is not current says of that (docs/spec/agent.md 15.4)."""
     if action_exists and is_current:
         return {}
     return {"out_of_date_action": not action_exists, "out_of_date_output": action_exists}
@@ -118,50 +97,38 @@ def missing_entries(
     actions: Collection[str],
     current: Collection[str] = (),
 ) -> tuple[dict[str, Document], list[Finding]]:
-    """Make the entries of outputs that a manifest lacks. Reads files; changes nothing.
+    """Make the entries of wanted outputs that a manifest lacks. Reads files; changes nothing.
 
-    Args:
-        storage: the backend's folders.
-        workspace: its name.
-        repo: of the study.
-        wanted: output to the job that made it.
-        present: the outputs that have an entry.
-        actions: those of the study as it is now.
-        current: jobs that are the latest of their actions.
+    ``actions`` are those of the study as it is now; ``current`` the jobs that are the latest of
+    theirs.
     """
     entries: dict[str, Document] = {}
     findings: list[Finding] = []
     for name, job in wanted.items():
-        if name in present:
-            findings.append(Finding(name=name, job_id=job.job_id, verdict=Verdict.PRESENT))
-            continue
-        try:
-            described = _describe(storage, workspace, job.record, name)
-        except (beneath.UnsafeName, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            findings.append(
-                Finding(
-                    name=name, job_id=job.job_id, verdict=Verdict.GONE, reason=reason or str(error)
-                )
-            )
-            continue
-        if isinstance(described, str):
-            findings.append(
-                Finding(name=name, job_id=job.job_id, verdict=Verdict.REFUSED, reason=described)
-            )
-            continue
-        entries[name] = {
-            "level": job.record.outputs[name],
-            "job_id": job.job_id,
-            "job_request": job.record.job_definition_rap_id,
-            "action": job.action,
-            "user": job.record.user,
-            "repo": repo,
-            "commit": job.record.commit,
-            **described,
-            **flags(action_exists=job.action in actions, is_current=job.job_id in current),
-        }
-        findings.append(Finding(name=name, job_id=job.job_id, verdict=Verdict.ADDED))
+        verdict, reason = Verdict.PRESENT, ""
+        if name not in present:
+            try:
+                described = _describe(storage, workspace, job.record, name)
+            except _Refused as refused:
+                verdict, reason = Verdict.REFUSED, str(refused)
+            except OSError as error:
+                verdict, reason = Verdict.GONE, error.strerror or str(error)
+            except safe_paths.UnsafeName as error:
+                verdict, reason = Verdict.GONE, str(error)
+            else:
+                verdict = Verdict.ADDED
+                entries[name] = {
+                    "level": job.record.outputs[name],
+                    "job_id": job.job_id,
+                    "job_request": job.record.job_definition_rap_id,
+                    "action": job.action,
+                    "user": job.record.user,
+                    "repo": repo,
+                    "commit": job.record.commit,
+                    **described,
+                    **flags(action_exists=job.action in actions, is_current=job.job_id in current),
+                }
+        findings.append(Finding(name=name, job_id=job.job_id, verdict=verdict, reason=reason))
     return entries, findings
 
 
@@ -182,29 +149,33 @@ def with_actions(document: Document, actions: Collection[str]) -> Document:
     }
 
 
-def _describe(storage: Storage, workspace: str, record: JobRecord, name: str) -> Document | str:
-    """What an entry says of its file, or why the file may not be shown.
+class _Refused(Exception):
+    """Why a file may not be shown."""
+
+
+def _describe(storage: Storage, workspace: str, record: JobRecord, name: str) -> Document:
+    """What an entry says of its file.
 
     Of a moderately sensitive output that is the file at level 4, since the release tool compares
-    its hash; of an excluded one the note in its place; of any other the high privacy file.
+    its hash; of an excluded one the message file in its place; of any other the high privacy file.
     """
     excluded = record.level4_excluded_files.get(name)
     moderate = record.outputs[name] == PrivacyLevel.MODERATELY_SENSITIVE
     area = storage.medium(workspace) if moderate else storage.high(workspace)
-    with beneath.directory(area) as root:
-        found = beneath.open_file(root, f"{name}.txt" if moderate and excluded else name)
     rows = columns = None
-    with os.fdopen(found, "rb") as file:
+    with _opened(area, f"{name}.txt" if moderate and excluded else name) as file:
         facts = os.fstat(file.fileno())
         if moderate and not excluded:
-            verdict = level4.check(file, name, _content_only(facts.st_size))
+            verdict = _content_verdict(file, name)
             if verdict.excluded:
-                return verdict.message or ""
+                raise _Refused(verdict.message)
             rows, columns = verdict.row_count, verdict.col_count
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if moderate and excluded and name.endswith(".csv"):
-        rows, columns = _counts(storage.high(workspace), name)
+        with suppress(OSError), _opened(storage.high(workspace), name) as file:
+            verdict = _content_verdict(file, name)
+            rows, columns = verdict.row_count, verdict.col_count
     return {
         "size": facts.st_size,
         "timestamp": facts.st_mtime,
@@ -216,20 +187,16 @@ def _describe(storage: Storage, workspace: str, record: JobRecord, name: str) ->
     }
 
 
-def _counts(area: Path, name: str) -> tuple[int | None, int | None]:
-    """Rows and columns of an excluded table, if its file is still there."""
-    try:
-        with beneath.directory(area) as root:
-            found = beneath.open_file(root, name)
-    except OSError:
-        return None, None
-    with os.fdopen(found, "rb") as file:
-        verdict = level4.check(file, name, _content_only(os.fstat(file.fileno()).st_size))
-    return verdict.row_count, verdict.col_count
+def _opened(area: Path, name: str) -> BufferedReader:
+    with safe_paths.directory(area) as root:
+        return os.fdopen(safe_paths.open_file(root, name), "rb")
 
 
-def _content_only(size: int) -> Level4Limits:
+def _content_verdict(file: BufferedReader, name: str) -> Level4Verdict:
     """The gate without the limits on size and rows, which came with the job and are not kept."""
-    return Level4Limits(
-        max_filesize=size, max_csv_rows=_EVERY_ROW, file_types=JobLimits().level4_file_types
+    limits = Level4Limits(
+        max_filesize=os.fstat(file.fileno()).st_size,
+        max_csv_rows=_EVERY_ROW,
+        file_types=JobLimits().level4_file_types,
     )
+    return level4.decide(file, name, limits)

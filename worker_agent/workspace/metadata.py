@@ -1,4 +1,4 @@
-"""The record of a finished attempt at a job, on the backend's own disk (agent.md 10.3).
+"""The record of a finished attempt at a job, on the backend's own disk (docs/spec/agent.md 10.3).
 
 ``metadata.json`` is the commit point of finalization: with it the attempt is finished, without it
 nothing has been decided. Later jobs find their inputs in it, and an agent that lost its memory the
@@ -7,16 +7,20 @@ outcome. It names files, so it never leaves the backend; only the outcome within
 
 import copy
 import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field
 
 from rap.egress import Ending, Fault, JobOutcome
+from rap.ids import attempt_of
 from rap.models import JobDefinition, Model
+from worker_agent.atomic_files import write_file
+from worker_agent.disk import disk_faults
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.workspace.copying import write_file
-from worker_agent.workspace.storage import METADATA_FILE, Storage
+from worker_agent.workspace.storage import LOG_FILE, METADATA_FILE, SAMPLES_FILE, Storage
 
 log = structlog.get_logger()
 
@@ -41,7 +45,7 @@ SAFE_ENVIRONMENT = frozenset(
         "EHRQL_PERMISSIONS",
     }
 )
-"""Names whose values may be written down (agent.md 5.2)."""
+"""Names whose values may be written down (docs/spec/agent.md 5.2)."""
 
 
 class JobRecord(Model):
@@ -78,17 +82,20 @@ class JobRecord(Model):
     error: dict[str, Any] | bool | None = False
     job_metrics: dict[str, Any] = Field(default_factory=dict)
     refused_outputs: dict[str, str] = Field(default_factory=dict)
-    """What patterns covered but was not filed, and why. Ours, not of agent.md 10.3."""
+    """What patterns covered but was not published. Ours, not of docs/spec/agent.md 10.3."""
+    action: str | None = None
+    """The action's own name, of which a label has the safe form. Ours, not of docs/spec/agent.md
+    10.3."""
     outcome: JobOutcome | None = None
-    """What was answered to the controller. Ours, not of agent.md 10.3."""
+    """What was answered to the controller. Ours, not of docs/spec/agent.md 10.3."""
 
     def applies_to(self, definition: JobDefinition) -> bool:
-        """Whether this is the record of that very attempt (agent.md 4.3)."""
+        """Whether this is the record of that very attempt (docs/spec/agent.md 4.3)."""
         return not self.task_id or not definition.task_id or self.task_id == definition.task_id
 
     @property
     def has_outputs_on_record(self) -> bool:
-        """Whether the job ran to an end and was filed, so that ``outputs`` is all it produced."""
+        """Whether the job ran to its end, so that ``outputs`` is all it produced."""
         return not self.cancelled and not self.error
 
 
@@ -128,20 +135,23 @@ def _redacted_entry(entry: object) -> str:
     return str(entry) if name in SAFE_ENVIRONMENT else f"{name}={REDACTED}"
 
 
+def read(path: Path) -> JobRecord:
+    """The record in a file; OSError or ValueError if there is none."""
+    return JobRecord.model_validate(json.loads(path.read_bytes()))
+
+
 def load(storage: Storage, job_id: str) -> JobRecord | None:
     """The record of a job's latest finished attempt, whichever it is.
 
     A file that cannot be read as one counts as absent: it was left by a write that was cut short.
-
-    Raises:
-        PermanentFault: there are several files (agent.md 4.3).
+    A PermanentFault if there are several files (docs/spec/agent.md 4.3).
     """
     path = storage.find_metadata(job_id)
     if path is None:
         return None
     try:
-        return JobRecord.model_validate(json.loads(path.read_bytes()))
-    except (ValueError, ValidationError):
+        return read(path)
+    except ValueError:
         log.warning("damaged metadata ignored", id=job_id, path=str(path))
         return None
 
@@ -152,10 +162,33 @@ def load_for(definition: JobDefinition, storage: Storage) -> JobRecord | None:
     return record if record is not None and record.applies_to(definition) else None
 
 
+def is_superseded(definition: JobDefinition, storage: Storage) -> bool:
+    """Whether a later attempt at the job is on record: this one's is not wanted any more."""
+    record = load(storage, definition.id)
+    latest = attempt_of(record.task_id or "") if record is not None else 0
+    return latest > attempt_of(definition.task_id)
+
+
+def keep_earlier(storage: Storage, definition: JobDefinition) -> None:
+    """Keep what an earlier attempt left beside the files that are about to replace it.
+
+    ``logs.txt`` is kept as ``logs.001.txt``, the others likewise.
+    """
+    record = load(storage, definition.id)
+    if record is None or not record.task_id or record.applies_to(definition):
+        return
+    folder, number = storage.log_dir(definition), attempt_of(record.task_id)
+    for name in (LOG_FILE, SAMPLES_FILE, METADATA_FILE):
+        path = folder / name
+        with disk_faults(), suppress(FileNotFoundError, FileExistsError):
+            (folder / f"{path.stem}.{number:03d}{path.suffix}").hardlink_to(path)
+
+
 def save(storage: Storage, definition: JobDefinition, record: JobRecord) -> None:
     """Write the record, atomically and durably: the attempt is finished now."""
     content = json.dumps(record.model_dump(mode="json"), indent=2).encode()
-    # A job's folder is in the month of its creation, so an earlier attempt's file is replaced.
+    # A job's folder is in the month of its creation, so an earlier attempt's file is replaced;
+    # :func:`keep_earlier` has kept it.
     write_file(storage.log_dir(definition) / METADATA_FILE, content)
 
 

@@ -1,4 +1,4 @@
-"""Which files of a volume are a job's outputs (agent.md 9.2, 9.3).
+"""Which files of a volume are a job's outputs (docs/spec/agent.md 9.2, 9.3).
 
 Everything in a volume was made by code that nobody here has read. Only ordinary files count, found
 without following links, under names that every reader can show; what is refused is said, with the
@@ -15,22 +15,26 @@ from typing import NamedTuple
 from rap.egress import Fault
 from rap.errors import PermanentFault
 from rap.models import PrivacyLevel
-from worker_agent.workspace.beneath import UnsafeName, open_directory, parts_of
+from worker_agent.workspace.limits import LIMITS, Limits
+from worker_agent.workspace.safe_paths import UnsafeName, open_directory, parts_of
 
 MARKER = ".opensafely-timestamp"
-MOST_OUTPUTS = 50_000
-"""Files of one job. Each is an entry of the manifest, which every reader reads whole."""
 _DEEPEST = 100
 _MOST_LISTED = 1000
 _LONGEST_NAME = 1000
 """Bytes, so that every reader can open the file by its path."""
-_GIANT = 1024**3
 _SPARSEST = 64
-"""A giant of which not even this part is stored was never written; no compression of a file system
-comes near it."""
+"""A large file of which not even this part is stored was never written; no compression of a file
+system comes near it."""
 _UNFIT_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 _TURNING = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 """Characters that change the direction of writing: a name would read as another one."""
+_KINDS = {
+    stat.S_IFLNK: "it is a symbolic link",
+    stat.S_IFIFO: "it is a pipe",
+    stat.S_IFSOCK: "it is a socket",
+}
+_NOT_A_FILE = "it is not an ordinary file"
 
 
 class Matched(NamedTuple):
@@ -47,6 +51,9 @@ class Matched(NamedTuple):
     """What a pattern covers but is not an output: its name, fit to show, and why."""
 
 
+NOTHING = Matched({}, {}, (), (), {})
+
+
 class _Entry(NamedTuple):
     parts: tuple[str, ...]
     info: os.stat_result
@@ -55,12 +62,9 @@ class _Entry(NamedTuple):
 
 
 def check_patterns(patterns: dict[str, PrivacyLevel]) -> None:
-    """Make sure that no pattern can name anything but a file of the volume.
+    """OUTPUT_PATH_REFUSED if a pattern could name anything but a file of the volume.
 
-    The reasons are those that the controller gives for a project file (controller.md 6.3).
-
-    Raises:
-        PermanentFault: OUTPUT_PATH_REFUSED.
+    The reasons are the controller's for a project file (docs/spec/controller.md 6.3).
     """
     for pattern in patterns:
         reason = _reason_against(pattern)
@@ -87,19 +91,18 @@ def _reason_against(pattern: str) -> str | None:
     return None
 
 
-def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int | None) -> Matched:
+def match(
+    volume: int,
+    patterns: dict[str, PrivacyLevel],
+    prepared_at: float | None,
+    limits: Limits = LIMITS,
+) -> Matched:
     """Find the outputs in a volume.
 
     ``*`` stands for any characters within one component, a leading dot included; capitals count.
-    When several patterns cover a file, the last one decides its level.
-
-    Args:
-        volume: open directory.
-        patterns: pattern to level.
-        marker_mtime_ns: files changed after this are new; ``None``: none is.
-
-    Raises:
-        PermanentFault: as :func:`check_patterns`; or there are more outputs than can be kept.
+    When several patterns cover a file, the last one decides its level. Files changed after the
+    volume was prepared are new; if that is not known, none is. OUTPUTS_REFUSED if there are more
+    than can be kept.
     """
     check_patterns(patterns)
     wanted = [(tuple(pattern.split("/")), level) for pattern, level in patterns.items()]
@@ -111,21 +114,23 @@ def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int |
     for entry in _entries(volume):
         name = "/".join(entry.parts) or "."
         covering = [(parts, level) for parts, level in wanted if _covers(parts, entry.parts)]
-        new = marker_mtime_ns is not None and entry.info.st_mtime_ns > marker_mtime_ns
+        new = prepared_at is not None and entry.info.st_mtime_ns > prepared_at * 1e9
+        objection = None
         if entry.trouble is not None or not stat.S_ISREG(entry.info.st_mode):
             on_the_way = any(_covers(parts[: len(entry.parts)], entry.parts) for parts, _ in wanted)
-            if (covering or on_the_way) and len(refused) < _MOST_LISTED:
-                refused[_listed(name)] = entry.trouble or _kind(entry.info.st_mode)
-        elif covering:
-            objection = _objection(entry)
-            if objection:
-                if len(refused) < _MOST_LISTED:
-                    refused[_listed(name)] = objection
+            if not covering and not on_the_way:
                 continue
-            if len(found) >= MOST_OUTPUTS:
+            objection = entry.trouble or _KINDS.get(stat.S_IFMT(entry.info.st_mode), _NOT_A_FILE)
+        elif covering:
+            objection = _objection(entry, limits)
+        if objection:
+            if len(refused) < _MOST_LISTED:
+                refused[_listed(name)] = objection
+        elif covering:
+            if len(found) >= limits.outputs:
                 raise PermanentFault(
                     Fault.OUTPUTS_REFUSED,
-                    f"The output patterns match more than {MOST_OUTPUTS} files. Please write "
+                    f"The output patterns match more than {limits.outputs} files. Please write "
                     "fewer, larger files",
                 )
             found[name] = covering[-1][1]
@@ -144,8 +149,6 @@ def match(volume: int, patterns: dict[str, PrivacyLevel], marker_mtime_ns: int |
 
 def shown(name: str) -> str:
     """A name as one harmless line: what cannot be shown is written as an escape."""
-    if _is_fit_to_show(name):
-        return name
     return "".join(
         character if _is_fit_to_show(character) else _escape(character) for character in name
     )
@@ -170,7 +173,7 @@ def _covers(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     return len(pattern) == len(parts) and all(map(fnmatchcase, parts, pattern))
 
 
-def _objection(entry: _Entry) -> str | None:
+def _objection(entry: _Entry, limits: Limits) -> str | None:
     """Why an ordinary file that a pattern covers is not an output."""
     name = "/".join(entry.parts)
     if not _is_fit_to_show(name):
@@ -181,7 +184,8 @@ def _objection(entry: _Entry) -> str | None:
         return "it belongs to the system"
     if entry.info.st_nlink > 1:
         return "it is a hard link: the same file has another name"
-    if entry.info.st_size >= _GIANT and _stored(entry.info) * _SPARSEST < entry.info.st_size:
+    stored = entry.info.st_blocks * 512
+    if limits.sparse_from <= entry.info.st_size > stored * _SPARSEST:
         return "it is a sparse file: hardly anything of it was ever written"
     if len(os.fsencode(name)) > _LONGEST_NAME:
         return f"its name is longer than {_LONGEST_NAME} bytes"
@@ -190,11 +194,6 @@ def _objection(entry: _Entry) -> str | None:
     except UnsafeName as error:
         return f"its name {error}"
     return None
-
-
-def _stored(info: os.stat_result) -> int:
-    """How many bytes of a file the disk holds."""
-    return info.st_blocks * 512
 
 
 def _is_fit_to_show(text: str) -> bool:
@@ -206,16 +205,6 @@ def _is_fit_to_show(text: str) -> bool:
     )
 
 
-def _kind(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "it is a symbolic link"
-    if stat.S_ISFIFO(mode):
-        return "it is a pipe"
-    if stat.S_ISSOCK(mode):
-        return "it is a socket"
-    return "it is not an ordinary file"
-
-
 def _entries(volume: int) -> Iterator[_Entry]:
     """Everything in a volume but its sound directories, each entry looked at without following.
 
@@ -225,18 +214,14 @@ def _entries(volume: int) -> Iterator[_Entry]:
     while waiting:
         here = waiting.pop()
         try:
-            folder = open_directory(volume, here)
-            try:
-                with os.scandir(folder) as scanned:
-                    for item in scanned:
-                        parts = (*here, item.name)
-                        info = item.stat(follow_symlinks=False)
-                        if not stat.S_ISDIR(info.st_mode):
-                            yield _Entry(parts, info)
-                        elif len(parts) < _DEEPEST:
-                            waiting.append(parts)
-            finally:
-                os.close(folder)
+            with open_directory(volume, here) as folder, os.scandir(folder) as scanned:
+                for item in scanned:
+                    parts = (*here, item.name)
+                    info = item.stat(follow_symlinks=False)
+                    if not stat.S_ISDIR(info.st_mode):
+                        yield _Entry(parts, info)
+                    elif len(parts) < _DEEPEST:
+                        waiting.append(parts)
         except PermissionError:
             yield _Entry(here, os.stat(volume), "the directory cannot be read")
         except (FileNotFoundError, NotADirectoryError):

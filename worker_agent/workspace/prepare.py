@@ -1,4 +1,4 @@
-"""The start of an attempt at a job: a volume with its code and its inputs (agent.md 6, 7).
+"""The start of an attempt: a volume with its code and its inputs (docs/spec/agent.md 6, 7).
 
 The volume is put together under another name and renamed when it is complete, with the marker in
 it. So a volume either is complete or is not there, whenever the agent was killed, and whatever the
@@ -19,21 +19,23 @@ import structlog
 from rap.egress import Fault
 from rap.errors import (
     GitError,
-    GitNetworkError,
     PermanentFault,
-    RepositoryUnreachable,
+    RepositoryRefused,
     RequestRefused,
     TransientFault,
+    Unavailable,
 )
 from rap.git import GitCache
 from rap.models import JobDefinition
-from rap.repository_rules import ACTIONS_BRANCH, check_study
+from rap.repository_and_branch_rules import ACTIONS_BRANCH, validate_study
 from rap.settings import AgentSettings
-from worker_agent.workspace import beneath, metadata, outputs
-from worker_agent.workspace.copying import check_space, copy_into, disk_faults, write_file
+from worker_agent.atomic_files import write_file
+from worker_agent.disk import disk_faults, require_space
+from worker_agent.workspace import metadata, outputs, safe_paths
+from worker_agent.workspace.copying import copy_into
+from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.removing import remove_tree
-from worker_agent.workspace.storage import Storage, component
-from worker_agent.workspace.turns import turn_of_job
+from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
 
@@ -51,9 +53,8 @@ async def prepare(
             INPUT_RECORD_MISSING, INPUT_MISSING; UNEXPECTED for a name unfit for a path.
         TransientFault: GIT_UNREACHABLE, DISK_FULL, or UNEXPECTED (the disk does not obey).
     """
-    if await asyncio.to_thread(prepared_at, storage, definition.id) is not None:
+    if await asyncio.to_thread(is_complete, storage, definition.attempt_name):
         return
-    component("action", definition.action)  # will name the log
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
         await _check_repositories(definition, git, settings)
@@ -61,12 +62,11 @@ async def prepare(
     log.info(f"Copying in code from {definition.repo_url}@{definition.commit}")
     with _git_faults():
         try:
-            unfinished = storage.unfinished(definition.id)
+            unfinished = storage.unfinished(definition.attempt_name)
             await git.checkout(definition.repo_url, definition.commit, unfinished)
         except GitError:
-            _check_space(
-                storage, settings, definition.id, 0
-            )  # git does not say that the disk is full
+            # Git does not say that the disk is full.
+            _require_space(storage, settings, definition.attempt_name, 0)
             raise
     unwanted = Event()
     try:
@@ -76,23 +76,20 @@ async def prepare(
         raise
 
 
-def prepared_at(storage: Storage, job_id: str) -> int | None:
-    """When the volume of a job was completed, nanoseconds since the epoch; ``None``: it is not, or
-    not since the host was last started.
+def is_complete(storage: Storage, name: str) -> bool:
+    """Whether the volume of a job was completed since the host was last started.
+
+    The marker's text is for people. It is never read: the job's program could have written it.
     """
     try:
-        with beneath.directory(storage.volume(job_id)) as volume:
-            marker = beneath.open_file(volume, outputs.MARKER)
-    except (FileNotFoundError, NotADirectoryError, beneath.NotARegularFile):
-        return None
+        with safe_paths.directory(storage.volume(name)) as volume:
+            marker = safe_paths.open_file(volume, outputs.MARKER)
+    except (FileNotFoundError, NotADirectoryError, safe_paths.NotARegularFile):
+        return False
     try:
-        text = os.read(marker, 64).strip()
-        made = os.fstat(marker).st_ctime_ns
+        return os.fstat(marker).st_ctime_ns >= _host_started_at_ns()
     finally:
         os.close(marker)
-    if made < _host_started_at_ns():
-        return None
-    return int(text) if text.isdigit() else made
 
 
 def _host_started_at_ns() -> int:
@@ -114,7 +111,7 @@ async def _check_repositories(
         # A tag of a version may be moved, but only what was reviewed is on the main branch.
         wanted.add((definition.repo_url, ACTIONS_BRANCH, definition.commit))
     for repo_url, branch, commit in sorted(wanted):
-        await check_study(
+        await validate_study(
             git,
             repo_url=repo_url,
             branch=branch,
@@ -127,43 +124,39 @@ async def _check_repositories(
 def _make_room(
     definition: JobDefinition, storage: Storage, settings: AgentSettings
 ) -> tuple[str, ...]:
-    """Check what can be checked before anything is written, and make an empty folder for the code.
-
-    Returns:
-        The names of the input files.
-    """
-    with turn_of_job(definition.id):
-        return _make_empty_folder(definition, storage, settings)
-
-
-def _make_empty_folder(
-    definition: JobDefinition, storage: Storage, settings: AgentSettings
-) -> tuple[str, ...]:
-    if storage.archived(definition.workspace):
-        log.info(f"Workspace {definition.workspace} has been archived.")
-        raise PermanentFault(
-            Fault.WORKSPACE_ARCHIVED,
-            f"Workspace {definition.workspace} has been archived. "
-            "Contact the OpenSAFELY tech team to resolve",
-        )
-    inputs = _inputs(definition, storage)
-    needed = sum(_size_of_input(definition, storage, name) for name in inputs)
-    for leftover in (storage.volume(definition.id), storage.unfinished(definition.id)):
-        remaining = remove_tree(leftover)
-        if remaining:
-            raise TransientFault(
-                Fault.UNEXPECTED, f"could not remove {len(remaining)} files from {leftover}"
+    """Check what can be before anything is written, and make an empty folder; the input files."""
+    with job_lock(definition.attempt_name):
+        if storage.archived(definition.workspace):
+            log.info(f"Workspace {definition.workspace} has been archived.")
+            raise PermanentFault(
+                Fault.WORKSPACE_ARCHIVED,
+                f"Workspace {definition.workspace} has been archived. "
+                "Contact the OpenSAFELY tech team to resolve",
             )
-    _check_space(storage, settings, definition.id, needed)
-    with disk_faults():
-        # Only the user of the container looks inside (agent.md 7.3).
-        storage.unfinished(definition.id).mkdir(mode=0o700)
-    return inputs
+        inputs = _inputs(definition, storage)
+        needed = 0
+        for name in inputs:
+            with _opened_input(definition, storage, name) as source:
+                needed += os.fstat(source).st_size
+        for leftover in (
+            storage.volume(definition.attempt_name),
+            storage.unfinished(definition.attempt_name),
+        ):
+            remaining = remove_tree(leftover)
+            if remaining:
+                raise TransientFault(
+                    Fault.UNEXPECTED, f"could not remove {len(remaining)} files from {leftover}"
+                )
+        _require_space(storage, settings, definition.attempt_name, needed)
+        with disk_faults():
+            # Only the user of the container looks inside (docs/spec/agent.md 7.3).
+            storage.unfinished(definition.attempt_name).mkdir(mode=0o700)
+        return inputs
 
 
-def _check_space(storage: Storage, settings: AgentSettings, job_id: str, needed: int) -> None:
-    with disk_faults(), beneath.directory(storage.volume(job_id).parent, create=True) as volumes:
-        check_space(volumes, needed, reserve=settings.disk_reserve_mb * 2**20)
+def _require_space(storage: Storage, settings: AgentSettings, name: str, needed: int) -> None:
+    with disk_faults(), safe_paths.directory(storage.volume(name).parent, create=True) as volumes:
+        require_space(volumes, needed, reserve=settings.disk_reserve_mb * 2**20)
 
 
 def _inputs(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
@@ -179,17 +172,17 @@ def _inputs(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _size_of_input(definition: JobDefinition, storage: Storage, name: str) -> int:
-    with _opened_input(definition, storage, name) as source:
-        return os.fstat(source).st_size
-
-
 @contextmanager
 def _opened_input(definition: JobDefinition, storage: Storage, name: str) -> Iterator[int]:
     try:
-        with beneath.directory(storage.high(definition.workspace)) as workspace:
-            source = beneath.open_file(workspace, name)
-    except (FileNotFoundError, NotADirectoryError, beneath.NotARegularFile, beneath.UnsafeName):
+        with safe_paths.directory(storage.high(definition.workspace)) as workspace:
+            source = safe_paths.open_file(workspace, name)
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        safe_paths.NotARegularFile,
+        safe_paths.UnsafeName,
+    ):
         raise PermanentFault(
             Fault.INPUT_MISSING,
             f"The file {name} doesn't exist in workspace {definition.workspace} "
@@ -209,38 +202,25 @@ def _complete(
     unwanted: Event,
 ) -> None:
     """Add the inputs and the marker to the code, and give the volume its name."""
-    unfinished = storage.unfinished(definition.id)
-    with turn_of_job(definition.id), disk_faults():
-        _add_inputs(definition, storage, settings, inputs, unwanted)
+    unfinished = storage.unfinished(definition.attempt_name)
+    with job_lock(definition.attempt_name), disk_faults():
+        with safe_paths.directory(unfinished) as volume:
+            for name in inputs:
+                log.info(f"Copying input file: {name}")
+                with _opened_input(definition, storage, name) as source:
+                    try:
+                        copy_into(source, volume, name, unwanted)
+                    except (NotADirectoryError, IsADirectoryError) as error:
+                        raise PermanentFault(
+                            Fault.REPOSITORY_REFUSED,
+                            "the repository has something else in the place of the input file "
+                            f"{name}",
+                        ) from error
+            _give_to(volume, settings.docker_user_id, settings.docker_group_id)
         marker = unfinished / outputs.MARKER
         remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)
-        unfinished.rename(storage.volume(definition.id))
-
-
-def _add_inputs(
-    definition: JobDefinition,
-    storage: Storage,
-    settings: AgentSettings,
-    inputs: tuple[str, ...],
-    unwanted: Event,
-) -> None:
-    with beneath.directory(storage.unfinished(definition.id)) as volume:
-        for name in inputs:
-            log.info(f"Copying input file: {name}")
-            with _opened_input(definition, storage, name) as source:
-                _add_input(source, volume, name, unwanted)
-        _give_to(volume, settings.docker_user_id, settings.docker_group_id)
-
-
-def _add_input(source: int, volume: int, name: str, unwanted: Event) -> None:
-    try:
-        copy_into(source, volume, name, unwanted)
-    except (NotADirectoryError, IsADirectoryError) as error:
-        raise PermanentFault(
-            Fault.REPOSITORY_REFUSED,
-            f"the repository has something else in the place of the input file {name}",
-        ) from error
+        unfinished.rename(storage.volume(definition.attempt_name))
 
 
 def _give_to(volume: int, user: int, group: int) -> None:
@@ -260,7 +240,8 @@ def _git_faults() -> Iterator[None]:
         yield
     except RequestRefused as error:
         raise PermanentFault(Fault.REPOSITORY_REFUSED, str(error)) from error
-    except (RepositoryUnreachable, GitNetworkError) as error:
+    except (RepositoryRefused, Unavailable) as error:
+        # Also what the remote refuses: our own access to it may be what is amiss.
         raise TransientFault(Fault.GIT_UNREACHABLE, str(error)) from error
     except GitError as error:
         raise PermanentFault(Fault.COMMIT_UNAVAILABLE, str(error)) from error

@@ -14,10 +14,8 @@ def remove_tree(path: Path) -> list[str]:
     """Delete a directory and everything in it, whatever its depth and its permissions.
 
     Directories are moved up to the top before they are emptied, so neither the depth of the tree
-    nor the length of a path in it matters.
-
-    Returns:
-        What could not be deleted, as paths; empty when all is gone (or nothing was there).
+    nor the length of a path in it matters. What could not be deleted is returned, as paths: nothing
+    when all is gone (or nothing was there).
     """
     try:
         _make_passable(None, str(path))

@@ -2,15 +2,15 @@
 
 A job writes whatever it likes into its volume, and the agent reads it with more rights than the
 job had. So every name is walked one component at a time from an open directory, each step refusing
-links, and what was opened is what is read (architecture.md 3).
+links, and what was opened is what is read (docs/explanation/architecture.md, Trust).
 
-Names are relative POSIX paths, ``a/b/c``. Descriptors returned are the caller's to close.
+Names are relative POSIX paths, ``a/b/c``. A descriptor returned is the caller's to close.
 """
 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _EXCHANGED = (errno.ELOOP, errno.ENXIO)
 """A link, or a socket or an idle pipe, in place of the file that was looked at."""
 _LONGEST_COMPONENT = 250
-"""Bytes; a file system takes 255, and a message file adds ``.txt`` to the name (agent.md 9.7)."""
+"""Bytes; a file system takes 255, and a message file adds ``.txt`` (docs/spec/agent.md 9.7)."""
 
 
 class UnsafeName(ValueError):
@@ -30,12 +30,7 @@ class NotARegularFile(OSError):
 
 
 def parts_of(name: str) -> tuple[str, ...]:
-    """The components of a name.
-
-    Raises:
-        UnsafeName: it is empty, absolute, not in standard form, or holds a component that no file
-            system could carry.
-    """
+    """The components of a name; UnsafeName if it is not one in standard form, fit for any disk."""
     if not name:
         raise UnsafeName("is empty")
     if name.startswith("/"):
@@ -66,11 +61,11 @@ def directory(path: Path, *, create: bool = False) -> Iterator[int]:
         os.close(descriptor)
 
 
-def open_directory(root: int, parts: tuple[str, ...], *, create: bool = False) -> int:
+@contextmanager
+def open_directory(root: int, parts: Iterable[str], *, create: bool = False) -> Iterator[int]:
     """Open the directory ``parts`` beneath ``root``; with no parts, ``root`` once more.
 
-    Raises:
-        OSError: a component is missing, or is not a real directory.
+    OSError if a component is missing, or is not a real directory.
     """
     here = os.dup(root)
     try:
@@ -81,35 +76,26 @@ def open_directory(root: int, parts: tuple[str, ...], *, create: bool = False) -
             below = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
             os.close(here)
             here = below
-    except BaseException:
+        yield here
+    finally:
         os.close(here)
-        raise
-    return here
 
 
 @contextmanager
 def parent_of(root: int, name: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
     """Open the directory that holds ``name``: its descriptor and the last component.
 
-    Raises:
-        UnsafeName: as :func:`parts_of`.
-        OSError: as :func:`open_directory`.
+    Errors as of :func:`parts_of` and :func:`open_directory`.
     """
     *folders, last = parts_of(name)
-    descriptor = open_directory(root, tuple(folders), create=create)
-    try:
-        yield descriptor, last
-    finally:
-        os.close(descriptor)
+    with open_directory(root, folders, create=create) as folder:
+        yield folder, last
 
 
 def open_file(root: int, name: str) -> int:
-    """Open an ordinary file for reading.
+    """Open an ordinary file for reading; NotARegularFile for anything else.
 
-    Raises:
-        NotARegularFile: the name leads to something else, or over a link.
-        UnsafeName: as :func:`parts_of`.
-        OSError: it is missing or cannot be read.
+    Errors else as of :func:`parent_of`, and OSError if it is missing or cannot be read.
     """
     with parent_of(root, name) as (folder, last):
         # Looked at before it is opened, because opening a device or a pipe may have effects; and

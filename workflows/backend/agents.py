@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from rap.egress import SILENT_AFTER_S, AgentReport
-from rap.messages import Reservation
+from rap.egress import SILENT_AFTER_S, AgentReport, Fault
+from rap.messages.slots import Reservation
 
 UNREPORTED_FOR_S = 45
 """A granted job that no agent has reported for so long may have vanished."""
@@ -12,21 +12,36 @@ FORGET_AFTER_S = 7 * 24 * 3600
 
 
 class Agents:
-    """The latest report of each host.
-
-    Args:
-        reports: those that are known.
-        last_seen: when any host reported last, by our clock.
-    """
+    """The latest report of each host; any of them was ``last_seen`` then, by our clock."""
 
     def __init__(self, reports: Iterable[AgentReport], last_seen: float | None) -> None:
         self._reports = {report.host: report for report in reports}
         self.last_seen = last_seen
 
     def take(self, report: AgentReport, now: float) -> None:
-        """Take a report; our clock, not the agent's, tells whether it falls silent."""
-        self._reports[report.host] = report.model_copy(update={"at": now})
+        """Take a report; our clock, not the agent's, tells whether it falls silent.
+
+        A host with other files than a host that is in contact is refused: what one job leaves, the
+        next could not find. Who was there first stays; who comes when the other is gone or declared
+        lost takes its place.
+        """
+        closed = {*report.closed} - {Fault.OTHER_STORAGE}
+        if self._has_other_files(report, now):
+            closed.add(Fault.OTHER_STORAGE)
+        update = {"at": now, "closed": tuple(sorted(closed))}
+        self._reports[report.host] = report.model_copy(update=update)
         self.last_seen = now
+
+    def _has_other_files(self, report: AgentReport, now: float) -> bool:
+        accepted = {
+            host: each.storage
+            for host, each in self.living(now).items()
+            if Fault.OTHER_STORAGE not in each.closed
+        }
+        storage = report.storage
+        if storage is None or accepted.pop(report.host, None) == storage:
+            return False
+        return any(other not in (None, storage) for other in accepted.values())
 
     def forget(self, host: str) -> None:
         """Expect nothing more from a host."""

@@ -1,46 +1,52 @@
 """Keeps the schedules of a backend's database checks in step with its switches.
 
 There are no ``dbstatus`` checks while an operator has disabled them, and no data checks while the
-database is in maintenance (controller.md 12.3, 12.4).
+database is in maintenance (docs/spec/controller.md 12.3, 12.4).
 """
 
-from collections.abc import Callable
 from datetime import timedelta
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
-from activities.contracts import SWITCH_CHECKS
-from rap.messages import CheckSwitches
+from rap.contracts.activities import SWITCH_CHECKS
+from rap.messages.backends import CheckSwitches
+from workflows.backend.state import BackendState
 from workflows.calls import on_controller
 
-PATCH = "database-checks"
 LIMIT = timedelta(minutes=1)
 TRY_AGAIN = timedelta(seconds=30)
+
+
+def wanted_checks(state: BackendState) -> CheckSwitches:
+    """Which checks of the database are to be made."""
+    return CheckSwitches(
+        backend=state.slug,
+        status=not (state.manual_maintenance and state.checks_disabled),
+        data=state.maintenance is None,
+    )
 
 
 class CheckSwitchboard:
     """Carries out what the switches ask for, whenever that changes.
 
-    Args:
-        wanted: what they ask for now.
-        settled: whether the schedules are as they ask for already; a new backend's run.
+    It is ``settled`` if the schedules are as wanted already; those of a new backend run.
     """
 
-    def __init__(self, wanted: Callable[[], CheckSwitches], *, settled: bool) -> None:
-        self._wanted = wanted
-        self._done: CheckSwitches | None = wanted() if settled else None
+    def __init__(self, state: BackendState, *, settled: bool) -> None:
+        self._state = state
+        self._done: CheckSwitches | None = wanted_checks(state) if settled else None
         self.is_at_it = False
         """Whether the schedules are being changed at this moment."""
 
     @property
     def is_settled(self) -> bool:
         """Whether the schedules are as the switches ask for."""
-        return self._done == self._wanted()
+        return self._done == wanted_checks(self._state)
 
     def look_again(self) -> None:
         """Somebody else may have made the schedules anew, and they run when they are new."""
-        wanted = self._wanted()
+        wanted = wanted_checks(self._state)
         if wanted != CheckSwitches(backend=wanted.backend):
             self._done = None
 
@@ -48,10 +54,7 @@ class CheckSwitchboard:
         """Switch for as long as the workflow lives."""
         while True:
             await workflow.wait_condition(lambda: not self.is_settled)
-            wanted = self._wanted()
-            if not workflow.patched(PATCH):
-                self._done = wanted
-                continue
+            wanted = wanted_checks(self._state)
             self.is_at_it = True
             try:
                 await on_controller(

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from types import MappingProxyType
 
-from rap.messages import USUAL_PRIORITY, Reservation
+from rap.messages.orders import USUAL_PRIORITY
+from rap.messages.slots import Reservation
 
 Line = tuple[str, bool]
 """The waiting jobs of one workspace in one pool: the workspace, and whether database jobs."""
@@ -18,23 +19,29 @@ Turn = tuple[int, bool, int, int, float, str]
 class WaitingJobs:
     """A set of waiting jobs; adding and removing one costs next to nothing.
 
-    Args:
-        jobs: the first ones.
-        priorities: RAP to its priority, where it is not the usual one.
+    ``priorities`` has the RAPs whose priority is not the usual one.
     """
 
     def __init__(
-        self,
-        jobs: Iterable[Reservation] = (),
-        priorities: Mapping[str, int] = MappingProxyType({}),
+        self, jobs: Iterable[Reservation] = (), priorities: Mapping[str, int] = MappingProxyType({})
     ) -> None:
         self.priorities = dict(priorities)
         self._jobs: dict[str, Reservation] = {}
         self._turns: dict[str, Turn] = {}
         self._lines: dict[Line, list[Turn]] = {}
         self._weights: Counter[tuple[bool, float]] = Counter()
-        for job in jobs:
-            self.add(job)
+        self._changed: dict[str, None] = {}
+        for job in {job.request.job_id: job for job in jobs}.values():
+            self._lines.setdefault(_line(job), []).append(self._enter(job))
+        for turns in self._lines.values():
+            turns.sort()
+        self._changed.clear()
+
+    def changed(self) -> tuple[str, ...]:
+        """The ids of jobs that were added, removed or altered since this was asked last."""
+        changed = tuple(self._changed)
+        self._changed.clear()
+        return changed
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -48,8 +55,12 @@ class WaitingJobs:
 
     def add(self, job: Reservation) -> None:
         """Take a job in; it replaces one of the same id."""
+        self.remove(job.request.job_id)
+        insort(self._lines.setdefault(_line(job), []), self._enter(job))
+
+    def _enter(self, job: Reservation) -> Turn:
+        """Take note of a job that is not here yet; its turn is to be put in line."""
         request = job.request
-        self.remove(request.job_id)
         turn = (
             self.priorities.get(job.rap_id, USUAL_PRIORITY),
             not request.requires_db,
@@ -58,16 +69,21 @@ class WaitingJobs:
             job.since,
             request.job_id,
         )
+        self._changed[request.job_id] = None
         self._jobs[request.job_id] = job
         self._turns[request.job_id] = turn
-        insort(self._lines.setdefault(_line(job), []), turn)
         self._weights[request.requires_db, request.weight] += 1
+        return turn
 
-    def remove(self, job_id: str) -> Reservation | None:
-        """Let a job go; returns it if it was there."""
-        job = self._jobs.pop(job_id, None)
-        if job is None:
-            return None
+    def remove(self, job_id: str) -> None:
+        """Let a job go, if it is there."""
+        if job_id in self._jobs:
+            self.pop(job_id)
+
+    def pop(self, job_id: str) -> Reservation:
+        """Let a job go that is there; returns it."""
+        job = self._jobs.pop(job_id)
+        self._changed[job_id] = None
         line, turn = _line(job), self._turns.pop(job_id)
         turns = self._lines[line]
         del turns[bisect_left(turns, turn)]

@@ -1,4 +1,4 @@
-"""Who gets the next worker slot of a backend, and where (controller.md 9.2-9.4).
+"""Who gets the next worker slot of a backend, and where (docs/spec/controller.md 9.2-9.4).
 
 Pure. A backend has two pools of slots, one for database jobs and one for the others; each job takes
 its weight out of its pool. Waiting jobs are considered in this order: RAPs with the higher priority
@@ -12,13 +12,16 @@ there, and the pool is held for its job until that fits.
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from pydantic import Field
 
-from rap.messages import BackendLimits, Reservation, SlotGrant
+from rap.messages.backends import BackendLimits
+from rap.messages.slots import Reservation, SlotGrant
 from rap.models import Model
-from workflows.waiting import Line, Turn, WaitingJobs
+from workflows.backend.hosts import Hosts
+from workflows.backend.queue import Line, Turn, WaitingJobs
 
 PATIENCE = 100
 """Slots of a pool that go to other workspaces before one that waits all the time is served."""
@@ -37,7 +40,7 @@ def schedule(
     waiting: WaitingJobs,
     *,
     limits: BackendLimits,
-    room: Mapping[str, int],
+    hosts: Hosts,
     paused: bool,
     maintenance: bool,
     passed_over: Mapping[Line, int] = MappingProxyType({}),
@@ -45,29 +48,21 @@ def schedule(
 ) -> Schedule:
     """Decide about all waiting jobs of a backend.
 
-    Args:
-        running: the jobs that hold a slot.
-        waiting: the jobs that ask for one.
-        limits: the summed weight each pool may hold; equality is allowed.
-        room: host to the number of jobs it will take now; only hosts that are alive.
-        paused: nothing starts.
-        maintenance: no database job starts.
-        passed_over: what the decision before this one returned.
-        patience: see :data:`PATIENCE`.
+    A pool may hold a summed weight up to its limit. ``hosts`` are
+    those that take jobs now. ``passed_over`` is what the decision before this one returned.
     """
     pools = {
-        False: _Pool(limits.max_workers, waiting.lightest(requires_db=False), is_closed=paused),
+        False: _Pool(limits.max_workers, waiting.lightest(requires_db=False), paused),
         True: _Pool(
             limits.max_db_workers,
             waiting.lightest(requires_db=True),
-            is_closed=paused or maintenance,
+            paused or maintenance or not hosts.take_database_jobs,
         ),
     }
     counts: Counter[str] = Counter()
     for slot in running:
         counts[slot.request.workspace] += 1
         pools[slot.request.requires_db].used += slot.request.weight
-    hosts = _Hosts(room)
     grants: list[SlotGrant] = []
     served: Counter[Line] = Counter()
 
@@ -76,10 +71,13 @@ def schedule(
         pools[request.requires_db].used += request.weight
         counts[request.workspace] += 1
         served[request.workspace, request.requires_db] += 1
-        grants.append(SlotGrant(job_id=request.job_id, attempt=request.attempt, host=hosts.take()))
+        host = hosts.take(request)
+        grants.append(SlotGrant(job_id=request.job_id, attempt=request.attempt, host=host))
 
     for job in _due(waiting, pools, passed_over, patience):
         pool = pools[job.request.requires_db]
+        if hosts and not hosts.admit(job.request):
+            continue  # it waits for its image, and no pool is held for that
         if hosts and pool.admits(job.request.weight):
             grant(job)
         else:
@@ -88,8 +86,11 @@ def schedule(
     for job in _in_order(waiting, counts, pools):
         if not hosts:
             break
-        if job.request.job_id not in due and pools[job.request.requires_db].admits(
-            job.request.weight
+        request = job.request
+        if (
+            request.job_id not in due
+            and pools[request.requires_db].admits(request.weight)
+            and hosts.admit(request)
         ):
             grant(job)
     return Schedule(
@@ -97,52 +98,32 @@ def schedule(
     )
 
 
-def queue_order(running: Iterable[Reservation], waiting: WaitingJobs) -> list[Reservation]:
-    """The waiting jobs in the order in which they will be considered."""
+def queue_order(running: Iterable[Reservation], waiting: WaitingJobs) -> Iterator[Reservation]:
+    """The waiting jobs in the order in which they will be considered.
+
+    The first cost next to nothing; :func:`rap.queue_order.in_order` is quicker for all of them.
+    """
     counts = Counter(slot.request.workspace for slot in running)
     open_pools = {requires_db: _Pool(1.0, 0.0) for requires_db in (False, True)}
-    return list(_in_order(waiting, counts, open_pools))
+    return _in_order(waiting, counts, open_pools)
 
 
+@dataclass
 class _Pool:
-    """The slots for one kind of job.
+    """The slots for one kind of job, of which the ``lightest`` that waits has this weight."""
 
-    Args:
-        limit: the weight it may hold.
-        lightest: the least weight of a job that waits for it.
-        is_closed: whether it gives nothing now.
-    """
-
-    def __init__(self, limit: float, lightest: float, *, is_closed: bool = False) -> None:
-        self.limit, self._lightest = limit, lightest
-        self.used = 0.0
-        self.is_closed = is_closed
-        """Also set while a job that is due waits for enough of it to become free."""
+    limit: float
+    lightest: float
+    is_closed: bool = False
+    """Also set while a job that is due waits for enough of it to become free."""
+    used: float = 0.0
 
     def admits(self, weight: float) -> bool:
         return not self.is_closed and self.used + weight <= self.limit
 
     @property
     def is_exhausted(self) -> bool:
-        return not self.admits(self._lightest)
-
-
-class _Hosts:
-    """The living hosts that take more jobs; false once all are full."""
-
-    def __init__(self, room: Mapping[str, int]) -> None:
-        self._free = {host: places for host, places in sorted(room.items()) if places > 0}
-
-    def __bool__(self) -> bool:
-        return bool(self._free)
-
-    def take(self) -> str:
-        """Use one place of the host that has most."""
-        host = max(self._free, key=self._free.__getitem__)
-        self._free[host] -= 1
-        if not self._free[host]:
-            del self._free[host]
-        return host
+        return not self.admits(self.lightest)
 
 
 def _due(
@@ -167,12 +148,14 @@ def _due(
 def _in_order(
     waiting: WaitingJobs, counts: Counter[str], pools: Mapping[bool, _Pool]
 ) -> Iterator[Reservation]:
-    """The waiting jobs of all pools with free slots in the order of controller.md 9.2.
+    """The waiting jobs of all pools with free slots in the order of docs/spec/controller.md 9.2.
 
     Within a line the order never changes, so only the first jobs of the lines compete. ``counts``
     and the pools are read again after each job: the caller raises them with a grant.
     """
-    lines = {line: waiting.in_line(line) for line in waiting.lines if not _closed(pools, line)}
+    lines = {
+        line: waiting.in_line(line) for line in waiting.lines if not pools[line[1]].is_exhausted
+    }
     heads: list[tuple[int, int, Turn, Line]] = []
     firsts: dict[Line, Reservation] = {}
 
@@ -192,10 +175,6 @@ def _in_order(
         if count == counts[line[0]]:
             yield firsts.pop(line)
         push(line)
-
-
-def _closed(pools: Mapping[bool, _Pool], line: Line) -> bool:
-    return pools[line[1]].is_exhausted
 
 
 def _count_passes(

@@ -3,10 +3,12 @@
 from collections.abc import Iterator
 
 from rap import ids
-from rap.egress import SILENT_AFTER_S, AgentReport, JobProgress, Stage
-from rap.messages import USUAL_PRIORITY, BackendLimits
-from rap.rows import BackendRow, HoldUp, QueueEntry, SlotEntry
-from workflows.describe import Texts
+from rap.egress import SILENT_AFTER_S, AgentReport, Fault, JobProgress, Stage
+from rap.messages.backends import BackendLimits
+from rap.messages.orders import USUAL_PRIORITY
+from rap.rows import BackendRow, HoldUp, OrderEntry, QueueEntry
+from rap.sentences import OTHER_STORAGE_REMEDY
+from workflows.backend.state import MOST_WAITING
 from workflows.markdown import (
     brief,
     code,
@@ -18,9 +20,9 @@ from workflows.markdown import (
     table,
     workflow_link,
 )
+from workflows.texts import Texts
 
 MOST_RUNNING = 50
-MOST_WAITING = 25
 MOST_AGENTS = 20
 MOST_ORDERS = 10
 MOST_PRIORITIES = 20
@@ -43,13 +45,7 @@ def backend_texts(slug: str) -> Texts:
 def backend_details(
     row: BackendRow, *, configured: BackendLimits | None = None, namespace: str = "default"
 ) -> str:
-    """A backend as it is now.
-
-    Args:
-        row: its own account of itself.
-        configured: the capacity by the settings.
-        namespace: where its jobs are, for links.
-    """
+    """A backend as it is now, by its own account and with the capacity of the settings."""
     return page(*_parts(row, configured, namespace))
 
 
@@ -58,27 +54,25 @@ def _parts(row: BackendRow, configured: BackendLimits | None, namespace: str) ->
     yield "\n".join(f"- {line}" for line in _modes(row))
     yield "\n".join(f"- {line}" for line in _capacity(row, configured))
     yield f"**{len(row.slots)} running**"
-    if row.slots:
-        running = ("action", "workspace", "stage", "host", "since", "database")
-        yield table(running, _running(row, namespace), most=MOST_RUNNING)
-        yield from _rest(len(row.slots), MOST_RUNNING)
-    yield f"**{len(row.queue)} waiting**, in the order in which they will be considered"
-    if row.queue:
-        waiting = ("", "action", "workspace", "RAP", "since", "database", "priority")
-        yield table(waiting, _waiting(row, namespace), most=MOST_WAITING)
-        yield from _rest(len(row.queue), MOST_WAITING)
+    running = ("action", "workspace", "stage", "host", "since", "database")
+    yield from table(running, _running(row, namespace), len(row.slots), most=MOST_RUNNING)
+    yield f"**{row.waiting} waiting**, in the order in which they will be considered"
+    waiting = ("", "action", "workspace", "RAP", "since", "database", "priority")
+    yield from table(waiting, _waiting(row, namespace), row.waiting, most=MOST_WAITING)
     yield f"**{len(row.agents)} agent{'' if len(row.agents) == 1 else 's'}**"
-    if row.agents:
-        facts = ("host", "last seen", "version", "Docker", "free disk", "jobs", "containers")
-        yield table((*facts, "takes"), _agents(row), most=MOST_AGENTS)
-        yield from _rest(len(row.agents), MOST_AGENTS)
+    facts = ("host", "last seen", "version", "Docker", "free disk", "jobs", "containers", "takes")
+    yield from table(facts, _agents(row), len(row.agents), most=MOST_AGENTS)
+    if any(Fault.OTHER_STORAGE in agent.closed for agent in row.agents):
+        yield f"**{Fault.OTHER_STORAGE.value}:** {OTHER_STORAGE_REMEDY}"
     if row.priorities:
         yield "**Priorities**"
-        yield table(("RAP", "priority"), _priorities(row, namespace), most=MOST_PRIORITIES)
-        yield from _rest(len(row.priorities), MOST_PRIORITIES)
+    urgent = _priorities(row, namespace)
+    yield from table(("RAP", "priority"), urgent, len(row.priorities), most=MOST_PRIORITIES)
     if row.orders:
         yield "**Last orders**"
-        yield table(("when", "order", "by", "why"), _orders(row), most=MOST_ORDERS)
+    latest = row.orders[-MOST_ORDERS:]
+    orders = _orders(latest, row.updated_at)
+    yield from table(("when", "order", "by", "why"), orders, len(latest), most=MOST_ORDERS)
 
 
 def _modes(row: BackendRow) -> Iterator[str]:
@@ -92,10 +86,21 @@ def _modes(row: BackendRow) -> Iterator[str]:
     if row.checks_disabled:
         yield "The database is not asked about it (checks disabled)"
     if row.windows:
-        names = ", ".join(f"{code(name)} ({kind.value})" for name, kind in row.windows.items())
-        yield f"Open maintenance windows: {names}"
+        yield f"Open maintenance windows: {', '.join(_windows(row))}"
     if row.hold_up is HoldUp.NO_AGENT:
         yield f"**No agent is in contact** since {moment(row.last_seen)}: nothing starts"
+    if row.hold_up is HoldUp.CLOSED:
+        yield "**No host can start jobs**, as the table of agents says; they go on by themselves"
+
+
+def _windows(row: BackendRow) -> Iterator[str]:
+    for name, window in row.windows.items():
+        until = "" if window.until is None else f" until {moment(window.until)}"
+        lost = ""
+        if window.missing:
+            now = code(window.kind.ended_by(row.slug))
+            lost = f", **its workflow is missing**: it ends by itself, or now with {now}"
+        yield f"{code(name)} ({window.kind.value}){until}{lost}"
 
 
 def _capacity(row: BackendRow, configured: BackendLimits | None) -> Iterator[str]:
@@ -119,7 +124,11 @@ def _running(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
     for slot in row.slots:
         stage = _stage(stages.get(slot.job_id))
         yield (
-            _job(slot, namespace),
+            workflow_link(
+                slot.action or slot.job_id,
+                ids.job_workflow_id(slot.workspace, slot.action, slot.job_id),
+                namespace,
+            ),
             code(slot.workspace, 60),
             f"{stage} (out of contact)" if slot.host in silent else stage,
             code(slot.host),
@@ -141,7 +150,9 @@ def _waiting(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
             str(place),
             plain(entry.action, 60) or code(entry.job_id),
             code(entry.workspace, 60),
-            workflow_link(entry.rap_id, ids.rap_workflow_id(entry.rap_id), namespace),
+            workflow_link(
+                entry.rap_id, ids.rap_workflow_id(entry.workspace, entry.rap_id), namespace
+            ),
             brief(entry.since, row.updated_at),
             _kind(entry),
             str(row.priorities.get(entry.rap_id, USUAL_PRIORITY)),
@@ -160,21 +171,35 @@ def _agents(row: BackendRow) -> Iterator[tuple[str, ...]]:
             "unknown" if free is None else f"{free / _GIB:.1f} GiB",
             str(len(agent.jobs)),
             str(sum(job.stage is Stage.EXECUTING for job in agent.jobs)),
-            f"{agent.room} more",
+            _takes(agent),
         )
 
 
+def _takes(agent: AgentReport) -> str:
+    """What an agent takes, and what it does not for the time being."""
+    closed = [fault.value for fault in agent.closed]
+    if agent.missing_images:
+        closed.append(f"{len(agent.missing_images)} images missing")
+    return f"{agent.room} more" + (f", **{', '.join(closed)}**" if closed else "")
+
+
 def _priorities(row: BackendRow, namespace: str) -> Iterator[tuple[str, ...]]:
+    workspaces = {entry.rap_id: entry.workspace for entry in (*row.queue, *row.slots)}
     for rap_id, priority in sorted(row.priorities.items(), key=lambda one: (one[1], one[0])):
-        yield workflow_link(rap_id, ids.rap_workflow_id(rap_id), namespace), str(priority)
+        workspace = workspaces.get(rap_id)
+        if workspace is None:
+            # None of its jobs runs or waits for a slot now.
+            yield code(rap_id), str(priority)
+        else:
+            rap = ids.rap_workflow_id(workspace, rap_id)
+            yield workflow_link(rap_id, rap, namespace), str(priority)
 
 
-def _orders(row: BackendRow) -> Iterator[tuple[str, ...]]:
-    for order in reversed(row.orders):
-        what = f"{order.kind.value} {order.detail}".strip()
+def _orders(orders: tuple[OrderEntry, ...], now: float) -> Iterator[tuple[str, ...]]:
+    for order in reversed(orders):
         yield (
-            brief(order.at, row.updated_at),
-            plain(what),
+            brief(order.at, now),
+            plain(f"{order.kind.value} {order.detail}".strip()),
             plain(order.by, 40) or "unknown",
             plain(order.why, _LONGEST_WHY),
         )
@@ -184,14 +209,6 @@ def _is_silent(agent: AgentReport, now: float) -> bool:
     return agent.at <= now - SILENT_AFTER_S
 
 
-def _job(slot: SlotEntry, namespace: str) -> str:
-    return workflow_link(slot.action or slot.job_id, ids.job_workflow_id(slot.job_id), namespace)
-
-
-def _kind(entry: SlotEntry | QueueEntry) -> str:
+def _kind(entry: QueueEntry) -> str:
     weight = f", weight {entry.weight:g}" if entry.weight != 1 else ""
     return f"{'yes' if entry.requires_db else 'no'}{weight}"
-
-
-def _rest(count: int, most: int) -> list[str]:
-    return [f"… and {count - most} more"] if count > most else []

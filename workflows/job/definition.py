@@ -1,4 +1,4 @@
-"""From a planned job to one attempt as the agent gets it: pure (controller.md 10.2, 10.3)."""
+"""From a planned job to an attempt for the agent (docs/spec/controller.md 10.2, 10.3). Pure."""
 
 import json
 import shlex
@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from rap import ids
 from rap.models import JobDefinition, JobLimits, JobSpec
-from workflows.planning import image_and_tag
 
 
 def image_of(spec: JobSpec, image_registry: str) -> str:
@@ -25,13 +24,8 @@ def job_definition(
 ) -> JobDefinition:
     """The definition of one attempt at a job. Holds no secrets: those are the agent's to add.
 
-    Args:
-        spec: the job.
-        attempt: counts from 1.
-        limits: of the backend; a request cannot change them.
-        image_registry: goes before the image's name.
-        image_sha: digest of the image, ``sha256:…``, if it is to be exactly that one.
-        job_env: further variables for database jobs.
+    The limits are those of the backend, which a request cannot change; ``job_env`` has further
+    variables for database jobs.
     """
     _, *args = shlex.split(spec.run_command)
     return JobDefinition(
@@ -56,11 +50,7 @@ def job_definition(
         },
         allow_database_access=spec.requires_db,
         database_name=spec.database_name if spec.requires_db else None,
-        cpu_count=limits.cpu_count,
-        memory_limit=limits.memory_limit,
-        level4_max_filesize=limits.level4_max_filesize,
-        level4_max_csv_rows=limits.level4_max_csv_rows,
-        level4_file_types=limits.level4_file_types,
+        **limits.model_dump(),
         user=spec.user,
         project=spec.project,
         orgs=spec.orgs,
@@ -76,3 +66,10 @@ def _environment(spec: JobSpec, job_env: Mapping[str, str]) -> dict[str, str]:
         env["EHRQL_PERMISSIONS"] = json.dumps([item for items in lists for item in items])
         env |= job_env
     return env
+
+
+def image_and_tag(run_command: str) -> str:
+    """The first word of a command; the rest, which may be long, is not looked at."""
+    words = shlex.shlex(run_command, posix=True)
+    words.whitespace_split, words.commenters = True, ""
+    return words.get_token() or ""

@@ -1,4 +1,4 @@
-"""Why each action of a project would or would not run (controller.md 5.6). Pure.
+"""Why each action of a project would or would not run (docs/spec/controller.md 5.6). Pure.
 
 It looks at the plan from outside: what was planned, what the plan builds on, what it never reached.
 """
@@ -6,10 +6,10 @@ It looks at the plan from outside: what was planned, what the plan builds on, wh
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from rap.messages import KnownJob
+from rap.messages.workspaces import KnownJob
 from rap.models import RUN_ALL, CreateRequest, Model, ProjectAction
 from rap.status import State
-from workflows.planning import Plan
+from workflows.workspace.planning import Plan
 
 
 class Verdict(StrEnum):
@@ -37,14 +37,7 @@ def explain(
     request: CreateRequest,
     plan: Plan,
 ) -> tuple[Explanation, ...]:
-    """Explain a plan, action by action in the order of the file.
-
-    Args:
-        actions: of the project.
-        current: the jobs that the plan was made with.
-        request: the request that the plan was made for.
-        plan: what came of it; not a refused one.
-    """
+    """Explain a plan that was not refused, action by action in the order of the file."""
     planned = {job.action for job in plan.jobs}
     reached = {need for job in plan.jobs for need in job.requires_outputs_from}
     everything = RUN_ALL in request.requested_actions

@@ -1,9 +1,10 @@
-"""Which jobs a request needs: pure decisions, no Temporal (controller.md 5.6 to 5.8 and 8).
+"""Which jobs a request needs (docs/spec/controller.md 5.6 to 5.8 and 8). Pure.
 
 ::
 
     plan_jobs        walk the needs of the requested actions, reuse what may be reused
     check_codelists  after reusable actions are resolved: may the new database jobs run?
+    check_room       may the backend have so many jobs?
 
 "May be reused" in one table, for the latest uncancelled job of an action; first match wins:
 
@@ -16,27 +17,33 @@ the job failed                   made again
 ===============================  ==========================================
 """
 
-import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from rap import ids
-from rap.messages import KnownJob
+from rap.messages.workspaces import KnownJob
 from rap.models import (
     ALLOWED_RUNTIMES,
     RUN_ALL,
     CreateRequest,
     JobSpec,
     Model,
+    Project,
     ProjectAction,
     Refusal,
     RefusalKind,
     Study,
 )
 from rap.status import State
+from workflows.job.definition import image_and_tag
 
 EVENT_LEVEL_PROJECTS = frozenset({"echo-evaluation-of-covid-19-vaccine-histories-using-opensafely"})
-"""Slugs of the projects whose database jobs may read event-level data (controller.md 8)."""
+"""The projects whose database jobs may read event-level data (docs/spec/controller.md 8)."""
+
+MOST_UNFINISHED = 100_000
+"""Jobs of a backend, which may all wait for a slot at once: its workflow carries as many over."""
 
 ALL_SUCCEEDED = "All actions have already completed successfully"
 ALL_SCHEDULED = "All requested actions were already scheduled to run"
@@ -58,15 +65,14 @@ def plan_jobs(
     *,
     created_at: int,
 ) -> Plan:
-    """Decide which jobs to create.
+    """Decide which jobs to create for a valid request.
 
-    Args:
-        actions: of the project file, in its order.
-        current: the workspace's jobs by action; actions the file does not have are ignored.
-        request: a valid one.
-        created_at: whole seconds; stands in every new job.
+    Actions are in the order of the project file; current jobs of actions that it does not have are
+    ignored. ``created_at``, in whole seconds, stands in every new job.
     """
-    walk = _Walk({action.name: action for action in actions}, current, request, created_at)
+    by_name = {action.name: action for action in actions}
+    known = {name: job for name, job in current.items() if name in by_name}
+    walk = _Walk(by_name, known, request, created_at)
     if RUN_ALL in request.requested_actions:
         # An action of that name may exist in old projects; it was never meant to be run.
         targets = [action.name for action in actions if action.name != RUN_ALL]
@@ -84,16 +90,30 @@ def plan_jobs(
 
 
 def check_codelists(jobs: Sequence[JobSpec], request: CreateRequest) -> Refusal | None:
-    """Refuse new database jobs when the study's codelists are stale (controller.md 5.8)."""
+    """Refuse new database jobs while codelists are stale (docs/spec/controller.md 5.8)."""
     if request.codelists_ok:
         return None
     for job in jobs:
         if job.requires_db:
-            return Refusal(
-                kind=RefusalKind.CODELISTS,
-                message=f"Codelists are out of date (required by action {job.action})",
-            )
+            sentence = f"Codelists are out of date (required by action {job.action})"
+            return Refusal(kind=RefusalKind.CODELISTS, message=sentence)
     return None
+
+
+def check_room(project: Project, jobs: Sequence[JobSpec], backend: str) -> Refusal | None:
+    """Refuse jobs that a backend could not hold, should all that are not over wait at once.
+
+    Exact but for requests of other workspaces that are being created at the same moment.
+    """
+    total = project.unfinished + len(jobs)
+    if total <= MOST_UNFINISHED:
+        return None
+    sentence = (
+        f"Backend '{backend}' has {project.unfinished:,} unfinished jobs; with the {len(jobs):,} "
+        f"of this request they would be more than the {MOST_UNFINISHED:,} that it can hold. "
+        "Please try again when some have ended."
+    )
+    return Refusal(kind=RefusalKind.REQUEST, message=sentence)
 
 
 def uses_reusable_action(job: JobSpec) -> bool:
@@ -102,29 +122,19 @@ def uses_reusable_action(job: JobSpec) -> bool:
     return image not in ALLOWED_RUNTIMES
 
 
-def image_and_tag(run_command: str) -> str:
-    """The first word of a command; the rest, which may be long, is not looked at."""
-    words = shlex.shlex(run_command, posix=True)
-    words.whitespace_split, words.commenters = True, ""
-    return words.get_token() or ""
-
-
+@dataclass
 class _Walk:
     """Depth first through the needs, without recursion: chains may be thousands of actions long."""
 
-    def __init__(
-        self,
-        actions: Mapping[str, ProjectAction],
-        current: Mapping[str, KnownJob],
-        request: CreateRequest,
-        created_at: int,
-    ) -> None:
-        self._actions = actions
-        self._current = {name: job for name, job in current.items() if name in actions}
-        self._request = request
-        self._asked_for: Collection[str] = frozenset(request.requested_actions)
-        self._created_at = created_at
-        self.planned: dict[str, JobSpec] = {}
+    actions: Mapping[str, ProjectAction]
+    current: Mapping[str, KnownJob]
+    request: CreateRequest
+    created_at: int
+    planned: dict[str, JobSpec] = field(default_factory=dict)
+
+    @cached_property
+    def asked_for(self) -> frozenset[str]:
+        return frozenset(self.request.requested_actions)
 
     def visit(self, target: str) -> Refusal | None:
         """Plan what a target needs and then the target, as far as it must be run."""
@@ -134,43 +144,40 @@ class _Walk:
             if name is not None and not self._is_settled(name):
                 if name in path:
                     return _circular([*list(path)[list(path).index(name) :], name])
-                if name not in self._actions:
-                    return Refusal(
-                        kind=RefusalKind.PROJECT,
-                        message=f"Action '{name}' not found in project.yaml",
-                    )
-                path[name] = iter(self._actions[name].needs)
+                if name not in self.actions:
+                    return _invalid(f"Action '{name}' not found in project.yaml")
+                path[name] = iter(self.actions[name].needs)
             if not path:
                 return None
             action, needs = next(reversed(path.items()))
             name = next(needs, None)
             if name is None:
                 del path[action]
-                self.planned[action] = self._plan(self._actions[action])
+                self.planned[action] = self._plan(self.actions[action])
 
     def _is_settled(self, action: str) -> bool:
         """Whether the action has a job that will do; otherwise it must be run."""
         if action in self.planned:
             return True
-        job = self._current.get(action)
+        job = self.current.get(action)
         if job is None:
             return False
         if job.state.is_active:
             return True
-        if action in self._asked_for or self._request.force_run_dependencies:
+        if action in self.asked_for or self.request.force_run_dependencies:
             return False
         return job.state is State.SUCCEEDED
 
     def _plan(self, action: ProjectAction) -> JobSpec:
         """The new job of an action whose needs are all settled."""
-        request = self._request
+        request = self.request
         met_by: list[str] = []
         unfinished: list[str] = []
         for need in action.needs:
             planned = self.planned.get(need)
-            job_id = planned.id if planned else self._current[need].job_id
+            job_id = planned.id if planned else self.current[need].job_id
             met_by.append(job_id)
-            if planned or self._current[need].state.is_active:
+            if planned or self.current[need].state.is_active:
                 unfinished.append(job_id)
         return JobSpec(
             id=ids.job_id(request.rap_id, action.name),
@@ -192,12 +199,12 @@ class _Walk:
             project=request.project,
             orgs=request.orgs,
             analysis_scope=_scope(request) if action.requires_db else {},
-            created_at=self._created_at,
+            created_at=self.created_at,
         )
 
 
 def _scope(request: CreateRequest) -> dict[str, Any]:
-    """What the database jobs of a request may read (controller.md 8); unknown keys are kept."""
+    """What database jobs may read (docs/spec/controller.md 8); unknown keys are kept."""
     scope = dict(request.analysis_scope)
     scope["dataset_permissions"] = sorted(scope.get("dataset_permissions") or ())
     if request.project in EVENT_LEVEL_PROJECTS:
@@ -208,7 +215,8 @@ def _scope(request: CreateRequest) -> dict[str, Any]:
 
 def _circular(circle: Sequence[str]) -> Refusal:
     shown = " -> ".join(f"`{name}`" for name in circle)
-    return Refusal(
-        kind=RefusalKind.PROJECT,
-        message=f"Invalid project: \nThe `needs` of these actions form a circle: {shown}",
-    )
+    return _invalid(f"Invalid project: \nThe `needs` of these actions form a circle: {shown}")
+
+
+def _invalid(sentence: str) -> Refusal:
+    return Refusal(kind=RefusalKind.PROJECT, message=sentence)

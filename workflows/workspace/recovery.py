@@ -6,24 +6,18 @@ terminated begins again with nothing, and then the records are the next best.
 
 from collections.abc import Iterable
 
-from rap.messages import KnownJob, KnownRap, WorkspaceStart
-from rap.rows import WorkspaceJob
+from rap.messages.workspaces import KnownJob, KnownRap, WorkspaceStart
 from rap.status import State, StatusCode
-from workflows.workspace_jobs import KEEP_PER_ACTION, KEEP_RAPS
+from rap.stored_jobs import StoredJob
+from workflows.workspace.jobs import KEEP_PER_ACTION, KEEP_RAPS
 
 
-def recovered(backend: str, workspace: str, records: Iterable[WorkspaceJob]) -> WorkspaceStart:
-    """The state of a workspace.
-
-    Args:
-        backend: its backend.
-        workspace: its name.
-        records: its jobs, oldest first, dependencies before the jobs that need them.
-    """
+def recovered(backend: str, workspace: str, records: Iterable[StoredJob]) -> WorkspaceStart:
+    """The state of a workspace, from its jobs: oldest first, each after those that it needs."""
     jobs = list(records)
     states = {job.id: job.status_code.state for job in jobs}
     of_action: dict[str, list[KnownJob]] = {}
-    of_rap: dict[str, list[WorkspaceJob]] = {}
+    of_rap: dict[str, list[StoredJob]] = {}
     waiting: dict[str, list[str]] = {}
     news: dict[str, dict[str, State]] = {}
     for job in jobs:
@@ -51,7 +45,7 @@ def recovered(backend: str, workspace: str, records: Iterable[WorkspaceJob]) -> 
     )
 
 
-def _known_rap(jobs: list[WorkspaceJob]) -> KnownRap:
+def _known_rap(jobs: list[StoredJob]) -> KnownRap:
     first = jobs[0]
     return KnownRap(
         rap_id=first.rap_id,

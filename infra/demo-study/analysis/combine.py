@@ -1,30 +1,17 @@
 """Joins the rates of both sexes, and adds the age-standardised rate of each quintile."""
 
-import argparse
-from collections import Counter, defaultdict
+from collections import Counter
 
-from study import read, write
+from study import add_up, arguments, read, write
 
-parser = argparse.ArgumentParser()
-parser.add_argument("inputs", nargs="+")
-parser.add_argument("--output", required=True)
-options = parser.parse_args()
+options = arguments("first", "second", "--output")
 
-rows = [row for path in options.inputs for row in read(path)]
-weights = Counter()
-for row in rows:
-    weights[row["age_group"]] += int(row["people"])
+rows = [*read(options.first), *read(options.second)]
+weights = {age: people for (age,), (people, _) in add_up(rows, "age_group").items()}
 total = sum(weights.values())
-
-parts = defaultdict(lambda: defaultdict(lambda: [0, 0]))
-for row in rows:
-    cell = parts[row["sex"], row["imd_quintile"]][row["age_group"]]
-    cell[0] += int(row["people"])
-    cell[1] += int(row["admitted"])
-standardised = {
-    key: sum(weights[age] / total * (events / people) for age, (people, events) in ages.items())
-    for key, ages in parts.items()
-}
+standardised = Counter()
+for (*key, age), (people, admitted) in add_up(rows, "sex", "imd_quintile", "age_group").items():
+    standardised[tuple(key)] += weights[age] / total * (admitted / people)
 
 columns = [*(rows[0] if rows else ()), "standardised_rate"]
 write(

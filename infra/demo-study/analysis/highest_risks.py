@@ -1,13 +1,8 @@
 """The patients with the highest risks. Not fit for release, whatever project.yaml says."""
 
-import argparse
+from study import arguments, read, write
 
-from study import read, write
-
-parser = argparse.ArgumentParser()
-parser.add_argument("input")
-parser.add_argument("--output", required=True)
-options = parser.parse_args()
+options = arguments("input", "--output")
 
 ranked = sorted(read(options.input), key=lambda row: float(row["risk"]), reverse=True)
 write(

@@ -1,11 +1,10 @@
 """A logistic regression of admission, fitted by Newton's method; and each patient's risk."""
 
-import argparse
 import json
 import math
 from pathlib import Path
 
-from study import read, write
+from study import arguments, read, write
 
 NAMES = (
     "intercept",
@@ -78,11 +77,7 @@ def fit(rows, outcomes):
     return weights, [covariance[i][i] for i in range(size)]
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("input")
-parser.add_argument("--model", required=True)
-parser.add_argument("--predictions", required=True)
-options = parser.parse_args()
+options = arguments("input", "--model", "--predictions")
 
 patients = list(read(options.input))
 pressures = [float(p["systolic_bp"]) for p in patients if p["systolic_bp"]]

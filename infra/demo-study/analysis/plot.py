@@ -1,24 +1,15 @@
 """The rates of admission by age group as a picture, drawn without any library."""
 
-import argparse
-from collections import defaultdict
 from pathlib import Path
 
-from study import AGE_GROUPS, FEW, read
+from study import AGE_GROUPS, FEW, add_up, arguments, read
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 640, 400, 60, 60, 50
 COLOURS = {"female": "#0a7ea4", "male": "#d98e04"}
 
-parser = argparse.ArgumentParser()
-parser.add_argument("input")
-parser.add_argument("--output", required=True)
-options = parser.parse_args()
+options = arguments("input", "--output")
 
-groups = defaultdict(lambda: [0, 0])
-for row in read(options.input):
-    cell = groups[row["sex"], row["age_group"]]
-    cell[0] += int(row["people"])
-    cell[1] += int(row["admitted"])
+groups = add_up(read(options.input), "sex", "age_group")
 ages = [f"{low}-{high}" for low, high in AGE_GROUPS]
 # To one in a hundred, and none from few events: a picture must not tell more than the table.
 rates = {key: round(events / people, 2) for key, (people, events) in groups.items() if events > FEW}

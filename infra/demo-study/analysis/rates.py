@@ -1,10 +1,9 @@
 """Admissions by age group and deprivation for one sex, with 95 % confidence intervals."""
 
-import argparse
 import math
 from collections import Counter
 
-from study import age_group, read, write
+from study import age_group, arguments, read, write
 
 
 def wilson(events, people):
@@ -18,10 +17,7 @@ def wilson(events, people):
     return max(0.0, (centre - spread) / scale), (centre + spread) / scale
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--sex", required=True)
-parser.add_argument("--output", required=True)
-options = parser.parse_args()
+options = arguments("--sex", "--output")
 
 people, admitted = Counter(), Counter()
 for patient in read("output/dataset.csv"):
@@ -34,18 +30,9 @@ for patient in read("output/dataset.csv"):
 rows = []
 for group in sorted(people):
     low, high = wilson(admitted[group], people[group])
-    rate = admitted[group] / people[group]
-    rows.append(
-        (
-            options.sex,
-            *group,
-            people[group],
-            admitted[group],
-            f"{rate:.5f}",
-            f"{low:.5f}",
-            f"{high:.5f}",
-        )
-    )
+    shares = (admitted[group] / people[group], low, high)
+    counts = (people[group], admitted[group])
+    rows.append((options.sex, *group, *counts, *(f"{share:.5f}" for share in shares)))
 write(
     options.output,
     ("sex", "age_group", "imd_quintile", "people", "admitted", "rate", "low", "high"),

@@ -1,26 +1,15 @@
 """The table for release: by sex and age group; counts rounded, small ones left out."""
 
-import argparse
-from collections import defaultdict
-
-from study import FEW, NEAREST, read, write
+from study import FEW, NEAREST, add_up, arguments, read, write
 
 
 def shown(count):
     return "[few]" if count <= FEW else NEAREST * round(count / NEAREST)
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument("input")
-parser.add_argument("--output", required=True)
-options = parser.parse_args()
+options = arguments("input", "--output")
 
-groups = defaultdict(lambda: [0, 0])
-for row in read(options.input):
-    group = groups[row["sex"], row["age_group"]]
-    group[0] += int(row["people"])
-    group[1] += int(row["admitted"])
-
+groups = add_up(read(options.input), "sex", "age_group")
 rows = []
 for (sex, age), (people, admitted) in sorted(groups.items()):
     people, admitted = shown(people), shown(admitted)

@@ -1,7 +1,8 @@
 """Bringing the tables of the read model up to date."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -9,15 +10,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy import Connection, inspect, text
 
-from rap.errors import ConfigurationError, Unavailable
-from rap.records.store import engine_of
+from rap.errors import ConfigurationError
+from rap.records.engine import engine_of
+from rap.records.faults import told
+from rap.waiting import until_it_answers
 
 # Any number, but the same for ever: processes of different versions must meet at it.
 _LOCK = 7_252_001
-_LONGEST_WAIT = 5.0
 
 
 def upgrade(url: str) -> None:
@@ -28,48 +29,25 @@ def upgrade(url: str) -> None:
 
     Raises:
         Unavailable: the database does not answer.
-        ConfigurationError: the tables belong to a later version of the product.
+        ConfigurationError: the tables belong to a later version or to another application.
     """
-    engine = engine_of(url)
-    try:
-        with engine.execution_options(rap_writes=True).begin() as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-            if not _is_current(connection):
-                config = _config()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(_DOWN) from error
-    except CommandError as error:
-        raise ConfigurationError(
-            "The tables of the read model belong to a later version of the product; run that "
-            "version, or let RAP_DATABASE_URL name another database."
-        ) from error
-    finally:
-        engine.dispose()
+    with _connected(url, writes=True) as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        if not _is_current(connection):
+            _refuse_another_application(connection)
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 async def upgrade_when_up(url: str, *, on_wait: Callable[[str], object]) -> None:
-    """The same, waiting for the database for as long as it takes.
-
-    Args:
-        url: of the database.
-        on_wait: is told once what is being waited for.
+    """The same, waiting for the database; ``on_wait`` is told once what is waited for.
 
     Raises:
         ConfigurationError: the tables belong to a later version of the product.
     """
-    delay, told = 0.2, False
-    while True:
-        try:
-            return await asyncio.to_thread(upgrade, url)
-        except Unavailable as error:
-            if not told:
-                on_wait(str(error))
-                told = True
-        await asyncio.sleep(delay)
-        delay = min(delay * 1.5, _LONGEST_WAIT)
+    await until_it_answers(lambda: asyncio.to_thread(upgrade, url), on_wait=on_wait)
 
 
 def is_current(url: str) -> bool:
@@ -78,20 +56,35 @@ def is_current(url: str) -> bool:
     Raises:
         Unavailable: the database does not answer.
     """
+    with _connected(url) as connection:
+        return _is_current(connection)
+
+
+@contextmanager
+def _connected(url: str, *, writes: bool = False) -> Iterator[Connection]:
     engine = engine_of(url)
     try:
-        with engine.begin() as connection:
-            return _is_current(connection)
-    except (OperationalError, InterfaceError) as error:
-        raise Unavailable(_DOWN) from error
+        with (
+            told(engine.url),
+            engine.execution_options(rap_writes=writes).begin() as connection,
+        ):
+            yield connection
+    except CommandError as error:
+        raise ConfigurationError(
+            "The tables of the read model belong to a later version of the product, or to another "
+            "application; run that version, or let RAP_DATABASE_URL name another database."
+        ) from error
     finally:
         engine.dispose()
 
 
-_DOWN = (
-    "The database of the read model does not answer; check that it runs and that RAP_DATABASE_URL "
-    "names it."
-)
+def _refuse_another_application(connection: Connection) -> None:
+    names = set(inspect(connection).get_table_names())
+    if names and "alembic_version" not in names:
+        raise ConfigurationError(
+            "The database has tables of another application; let RAP_DATABASE_URL name one that is "
+            "empty, or the read model of this product."
+        )
 
 
 def _is_current(connection: Connection) -> bool:

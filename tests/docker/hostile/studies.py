@@ -42,6 +42,8 @@ class Study:
     excluded: bool = False
     is_shown: bool = True
     """Whether level 4 hears of it at all."""
+    log: str = "metadata/act.log"
+    """Where its log is."""
 
 
 def trap(name: str, program: str, *refusals: str, **more: Any) -> Study:

@@ -18,7 +18,7 @@ LINK = "it is a symbolic link"
 HARD_LINK = "it is a hard link: the same file has another name"
 UNFIT = "its name contains a control character or is not valid UTF-8"
 PATIENTS = "File has patient_id column"
-PACKED = "File contains compressed or packed data"
+COMPRESSED = "File contains compressed or packed data"
 NOT_SVG = "File is not a compressed SVG image"
 TABLE = "printf 'patient_id,age\\n1,2\\n'"
 NO_PLACE = (
@@ -135,7 +135,7 @@ NAMES = (
         f"  output/a\\u202e.csv  - {UNFIT}",
     ),
     trap(
-        "name without room for its note",
+        "name without room for its message file",
         f"echo x > output/{'n' * 250}.csv",
         "its name has a part longer than 250 bytes",
     ),
@@ -238,14 +238,14 @@ TABLES = (
         "File contains NUL bytes",
     ),
     gate(
-        "table that is not UTF-8",
-        "printf 'na\\357ve,age\\n1,2\\n' > output/a.csv",
+        "table in no known encoding",
+        "printf 'na\\201ve,age\\n1,2\\n' > output/a.csv",
         "File is not valid UTF-8 text",
     ),
     gate(
         "table with a field too long to read",
         "{ printf 'a,b\\n1,'; head -c 200000 /dev/zero | tr '\\000' x; } > output/a.csv",
-        "File is not a well-formed CSV file",
+        "File has a field above 131,072 characters",
     ),
     gate(
         "table of one endless line",
@@ -253,9 +253,9 @@ TABLES = (
         "File has a line too long to check",
     ),
     gate(
-        "table whose rows differ",
-        "printf 'a,b\\n1,2\\n3\\n' > output/a.csv",
-        "File has rows with different numbers of columns",
+        "table of patients in a second table of the file",
+        "printf 'a,b\\n1,2\\n\\npatient_id,c,d\\n3,4,5\\n' > output/a.csv",
+        PATIENTS,
     ),
     gate(
         "table that hides its rows behind a quote",
@@ -275,7 +275,7 @@ TABLES = (
     gate(
         "table that is a picture",
         "printf '\\211PNG\\r\\n\\032\\n\\000\\000' > output/a.csv",
-        "File is not valid UTF-8 text",
+        "File contains NUL bytes",
     ),
     gate(
         "compressed table that admits it",
@@ -283,13 +283,15 @@ TABLES = (
         "File type of .gz is not valid level 4 file",
         "output/a.csv.gz",
     ),
-    gate("compressed table that says it is not", f"{TABLE} | gzip > output/a.csv", PACKED),
-    gate("compressed table in a page", f"{TABLE} | gzip > output/a.html", PACKED, "output/a.html"),
-    gate("compressed table as text", f"{TABLE} | bzip2 > output/a.txt", PACKED, "output/a.txt"),
+    gate("compressed table that says it is not", f"{TABLE} | gzip > output/a.csv", COMPRESSED),
     gate(
-        "data for programs as a note",
+        "compressed table in a page", f"{TABLE} | gzip > output/a.html", COMPRESSED, "output/a.html"
+    ),
+    gate("compressed table as text", f"{TABLE} | bzip2 > output/a.txt", COMPRESSED, "output/a.txt"),
+    gate(
+        "data for programs as a message file",
         "printf 'PAR1\\025\\004' > output/a.md",
-        PACKED,
+        COMPRESSED,
         "output/a.md",
     ),
     gate(
@@ -321,7 +323,7 @@ TABLES = (
         "output/a.txt",
     ),
     gate(
-        "output with the name of another one's note",
+        "output with the name of another one's message file",
         f"{TABLE} > output/a.csv; echo real > output/a.csv.txt",
         PATIENTS,
         patterns={"output/*": MODERATE},
@@ -329,7 +331,7 @@ TABLES = (
         high=("output/good.csv", "output/a.csv", "output/a.csv.txt"),
     ),
     refusal(
-        "directory with the name of a note",
+        "directory with the name of a message file",
         f"{TABLE} > output/a.csv; mkdir output/a.csv.txt; echo x > output/a.csv.txt/b.txt",
         NO_PLACE,
         patterns={"output/*.csv": MODERATE, "output/*/*.txt": MODERATE},
@@ -417,13 +419,12 @@ PROGRAMS = (
         is_shown=False,
     ),
     Study(
-        name="action that leads elsewhere",
+        name="action that would lead elsewhere",
         program=GOOD,
         changes={"action": "../../../../evil"},
-        ending=Ending.FAILED,
-        fault=Fault.UNEXPECTED,
-        exit_code=None,
-        is_shown=False,
+        says=(SUCCESS,),
+        level4=ONLY_GOOD,
+        log="metadata/_._.._.._.._evil-0789ccb6.log",
     ),
 )
 

@@ -8,24 +8,25 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
+from docker import DockerClient
 from temporalio.testing import ActivityEnvironment
 
 from activities.agent.run_job import RunJob
 from infra.images.build import PYTHON, JobImages
 from rap import egress
 from rap.egress import Ending, Fault, JobOutcome
-from rap.errors import FAULT_SENTENCES
 from rap.models import JobDefinition, JobLimits
+from rap.sentences import FAULT_SENTENCES
 from rap.settings import AgentSettings
-from tests.docker.conftest import files_in
+from tests.docker.conftest import IMPATIENT, files_in
 from tests.docker.hostile.studies import OUTSIDE, Study
 from tests.docker.hostile.table import ALL
-from worker_agent import attempt
 from worker_agent.host import Host
 
 pytestmark = pytest.mark.docker
@@ -52,7 +53,9 @@ class Run(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-async def runs(image, study, docker_client, tmp_path_factory):
+async def runs(
+    image: str, study: Any, docker_client: DockerClient, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Any]:
     """What each study came to, by its name."""
     JobImages(docker_client, tell=lambda _: None).ensure(PYTHON)
     base = tmp_path_factory.mktemp("hostile")
@@ -67,8 +70,8 @@ async def runs(image, study, docker_client, tmp_path_factory):
         medium_privacy_storage_base=base / "medium",
         allow_local_git_repos=True,
     )
-    host = Host.of(settings)
-    turns = asyncio.Semaphore(AT_ONCE)
+    host = Host.of(settings, IMPATIENT)
+    at_once = asyncio.Semaphore(AT_ONCE)
 
     async def run(number: int, wanted: Study) -> Run:
         definition = define(number, wanted, study, image, outside)
@@ -76,13 +79,11 @@ async def runs(image, study, docker_client, tmp_path_factory):
         beats: list = []
         environment.on_heartbeat = lambda *details: beats.extend(details)
         environment.info = dataclasses.replace(environment.info, task_token=os.urandom(8))
-        async with turns:
+        async with at_once:
             outcome = await environment.run(RunJob(host).run_job, definition)
         return Run(definition, outcome, beats, outside, host)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempt, "FIRST_DELAYS", (0.01, 0.01))
-        done = await asyncio.gather(*(run(number, each) for number, each in enumerate(ALL)))
+    done = await asyncio.gather(*(run(number, each) for number, each in enumerate(ALL)))
     yield {wanted.name: each for wanted, each in zip(ALL, done, strict=True)}
     for each in done:
         for container in docker_client.containers.list(
@@ -91,7 +92,7 @@ async def runs(image, study, docker_client, tmp_path_factory):
             container.remove(force=True, v=True)
 
 
-def define(number, wanted: Study, study, image, outside) -> JobDefinition:
+def define(number: int, wanted: Study, study: Any, image: str, outside: Path) -> JobDefinition:
     def real(text: str) -> str:
         return text.replace(OUTSIDE, str(outside))
 
@@ -122,12 +123,12 @@ def define(number, wanted: Study, study, image, outside) -> JobDefinition:
 each_study = pytest.mark.parametrize("wanted", ALL, ids=lambda study: study.name)
 
 
-def test_there_are_at_least_forty_studies_of_different_names():
+def test_there_are_at_least_forty_studies_of_different_names() -> None:
     assert len({study.name for study in ALL}) == len(ALL) >= 40
 
 
 @each_study
-def test_a_hostile_study_has_its_status(runs, wanted):
+def test_a_hostile_study_has_its_status(runs: dict[str, Run], wanted: Study) -> None:
     outcome = runs[wanted.name].outcome
     assert (outcome.ending, outcome.fault) == (wanted.ending, wanted.fault)
     assert (outcome.exit_code, outcome.exit_note) == (wanted.exit_code, wanted.exit_note)
@@ -136,7 +137,7 @@ def test_a_hostile_study_has_its_status(runs, wanted):
 
 
 @each_study
-def test_its_author_reads_why(runs, wanted):
+def test_its_author_reads_why(runs: dict[str, Run], wanted: Study) -> None:
     run = runs[wanted.name]
     if not wanted.is_shown:
         folder = run.host.storage.log_dir(run.definition)
@@ -147,26 +148,26 @@ def test_its_author_reads_why(runs, wanted):
             for text in wanted.says:
                 assert text.replace(OUTSIDE, str(run.outside)) in record["error"]["traceback"]
         return
-    log = (run.medium / "metadata/act.log").read_bytes().decode(errors="backslashreplace")
+    log = (run.medium / wanted.log).read_bytes().decode(errors="backslashreplace")
     assert log.count(f"\n{SUMMARY}") == 1, "nobody but the agent writes the line of the summary"
     for text in wanted.says:
         assert text.replace(OUTSIDE, str(run.outside)) in log
     for text in wanted.says_not:
         assert text not in log
-    assert (run.high / "metadata/act.log").read_bytes() == (
+    assert (run.high / wanted.log).read_bytes() == (
         run.host.storage.log_dir(run.definition) / "logs.txt"
     ).read_bytes()
 
 
 @each_study
-def test_level_4_holds_its_files_and_nothing_else(runs, wanted):
+def test_level_4_holds_its_files_and_nothing_else(runs: dict[str, Run], wanted: Study) -> None:
     run = runs[wanted.name]
     if not wanted.is_shown:
         assert not run.medium.exists()
         assert not run.high.exists()
         return
     kept = wanted.fault is None
-    log, manifest = {"metadata/act.log"}, {"metadata/manifest.json"} if kept else set()
+    log, manifest = {wanted.log}, {"metadata/manifest.json"} if kept else set()
     assert set(files_in(run.medium)) == {*wanted.level4, *log, *manifest}
     for name, text in wanted.level4.items():
         assert text is None or text in (run.medium / name).read_text()
@@ -175,7 +176,7 @@ def test_level_4_holds_its_files_and_nothing_else(runs, wanted):
 
 
 @each_study
-def test_its_manifest_tells_the_truth(runs, wanted):
+def test_its_manifest_tells_the_truth(runs: dict[str, Run], wanted: Study) -> None:
     run = runs[wanted.name]
     if not (run.medium / "metadata/manifest.json").exists():
         assert wanted.fault is not None
@@ -192,7 +193,7 @@ def test_its_manifest_tells_the_truth(runs, wanted):
 
 
 @each_study
-def test_nothing_of_it_leaves_the_backend(runs, wanted):
+def test_nothing_of_it_leaves_the_backend(runs: dict[str, Run], wanted: Study) -> None:
     run = runs[wanted.name]
     said = [run.outcome.model_dump(mode="json")]
     said += [beat.model_dump(mode="json") for beat in run.heartbeats]
@@ -206,10 +207,12 @@ def test_nothing_of_it_leaves_the_backend(runs, wanted):
 
 
 @each_study
-def test_nothing_is_left_of_it(runs, wanted, docker_client):
+def test_nothing_is_left_of_it(
+    runs: dict[str, Run], wanted: Study, docker_client: DockerClient
+) -> None:
     run = runs[wanted.name]
     job_id = run.definition.id
-    filters = {"name": f"^/os-job-{job_id}$"}
+    filters: dict[str, Any] = {"name": f"^/os-job-{job_id}$"}
     assert not docker_client.containers.list(all=True, filters=filters)
     assert not run.host.storage.volume(job_id).exists()
     for place in (
@@ -220,7 +223,7 @@ def test_nothing_is_left_of_it(runs, wanted, docker_client):
         assert not [path for path in place.rglob("*") if job_id in str(path)]
 
 
-def test_no_study_has_read_or_changed_a_file_of_the_host(runs):
+def test_no_study_has_read_or_changed_a_file_of_the_host(runs: dict[str, Run]) -> None:
     run = next(iter(runs.values()))
     assert run.outside.read_text() == SECRET
     assert run.outside.stat().st_nlink == 1
@@ -234,7 +237,7 @@ def test_no_study_has_read_or_changed_a_file_of_the_host(runs):
     assert found == []
 
 
-def strings(document):
+def strings(document: dict[str, Any] | float | str | None) -> Iterator[str]:
     """All texts in a document, keys as well."""
     if isinstance(document, str):
         yield document
@@ -247,7 +250,7 @@ def strings(document):
             yield from strings(value)
 
 
-def words_that_may_leave():
+def words_that_may_leave() -> set[str]:
     """Names of fields, and words of enumerations: chosen by us, never by a study."""
     models = (egress.JobOutcome, egress.JobProgress, egress.Metrics)
     words = {name for model in models for name in model.model_fields}

@@ -16,8 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from api.app import create_app
-from api.orchestrator import OrderLost
-from rap.messages import (
+from rap.messages.workspaces import (
     CancelAnswer,
     CancelRequest,
     CreateAnswer,
@@ -28,16 +27,18 @@ from rap.messages import (
 from rap.models import CreateRequest
 from rap.records import Records
 from rap.records.migrations import upgrade
-from rap.rows import IntentState
+from rap.rows import IntentSettlement, IntentState
 from rap.settings import ApiSettings
-from tests.support.records import COMMIT, REPO, created, rap_id
+from tests.support.factories import COMMIT, REPO
+from tests.support.records import created, rap_id
+from workflows.client import OrderLost, TemporalOrchestrator
 
 TOKENS = {"T-token": ("test",), "M-token": ("test", "tpp"), "P-token": ("tpp",)}
 BASE = "/controller/v1"
 
 
 @dataclass
-class ScriptedOrchestrator:
+class ScriptedOrchestrator(TemporalOrchestrator):
     """What the workspaces answer: they accept every request, until told otherwise."""
 
     records: Records
@@ -47,6 +48,8 @@ class ScriptedOrchestrator:
         default_factory=lambda: SettleAnswer(state=IntentState.REFUSED)
     )
     cancelled: CancelAnswer | Exception = field(default_factory=lambda: CancelAnswer(cancelled=1))
+    settles_refused: bool = False
+    """Whether what the answer says is also written to the read model, as a workspace does."""
     silent: bool = False
     creates: list[CreateRequest] = field(default_factory=list)
     cancels: list[tuple[str, str, CancelRequest]] = field(default_factory=list)
@@ -58,6 +61,9 @@ class ScriptedOrchestrator:
         if isinstance(self.answer, Exception):
             raise self.answer
         if self.answer is not None:
+            if self.settles_refused:
+                end = IntentSettlement(rap_id=request.rap_id, state=IntentState.REFUSED)
+                await asyncio.to_thread(self.records.settle, end)
             return self.answer
         rows = created(request.rap_id, *self.actions, backend=request.backend)
         await asyncio.to_thread(self.records.record_jobs, rows)
@@ -113,7 +119,8 @@ def served(app: FastAPI) -> Iterator[str]:
     try:
         # The socket listens from the moment the server has started.
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        httpx.Client(transport=httpx.HTTPTransport(retries=8)).get(url)
+        with httpx.Client(transport=httpx.HTTPTransport(retries=8)) as client:
+            client.get(url)
         yield url
     finally:
         server.should_exit = True
@@ -154,7 +161,7 @@ def orchestrator(records: Records) -> ScriptedOrchestrator:
 
 @pytest.fixture
 def settings() -> ApiSettings:
-    return ApiSettings(rap_api_timeout=25)
+    return ApiSettings()
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, _op
             "repo_url": os.environ["STUDY_URL"],
             "commit": os.environ["STUDY_COMMIT"],
             "branch": "main",
-            "requested_actions": ASKED_FOR[choice % len(ASKED_FOR)],
+            "requested_actions": [*ASKED_FOR[choice % len(ASKED_FOR)]],
         }
     if choice % 2:
         # Left to itself, it gives most of them the same one.

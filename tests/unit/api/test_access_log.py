@@ -1,11 +1,13 @@
-"""What is told about requests: ids, log lines, figures, spans, probes; and what never is."""
+"""What is told about requests: ids, log lines, metrics, spans, probes; and what never is."""
 
 import logging
 import re
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,15 +19,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import REGISTRY
 
-from api import bodies
 from api.app import create_app
-from rap import exporting, tracing
 from rap.records import Records
 from rap.records.migrations import upgrade
 from rap.settings import ApiSettings
 from rap.status import StatusCode
-from tests.api.conftest import BASE, TOKENS, Caller, ScriptedOrchestrator, create_body, served
+from rap.telemetry import export, traces
 from tests.support.records import CREATED_AT, changed, created, rap_id
+from tests.unit.api.conftest import BASE, TOKENS, Caller, ScriptedOrchestrator, create_body, served
 
 pytestmark = pytest.mark.unit
 
@@ -68,12 +69,12 @@ def line(told: structlog.testing.LogCapture, event: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("id_", ["a", "0123-4567_89.x", "x" * 64])
-def test_a_request_keeps_the_id_it_came_with(site: httpx.Client, id_: str):
+def test_a_request_keeps_the_id_it_came_with(site: httpx.Client, id_: str) -> None:
     assert site.get("/", headers={"X-Request-ID": id_}).headers["x-request-id"] == id_
 
 
 @pytest.mark.parametrize("id_", ["", "x" * 65, "two words", "-x", "a\tb", "é"])
-def test_a_request_without_a_well_formed_id_gets_one(site: httpx.Client, id_: str):
+def test_a_request_without_a_well_formed_id_gets_one(site: httpx.Client, id_: str) -> None:
     answers = [
         site.get("/", headers=[(b"X-Request-ID", id_.encode())]).headers["x-request-id"]
         for _ in range(2)
@@ -86,7 +87,7 @@ def test_a_request_without_a_well_formed_id_gets_one(site: httpx.Client, id_: st
     ("method", "path", "status"),
     [("GET", "/nowhere", 404), ("GET", f"{BASE}/docs", 301), ("PUT", f"{BASE}/rap/create/", 405)],
 )
-def test_errors_have_an_id_too(site: httpx.Client, method: str, path: str, status: int):
+def test_errors_have_an_id_too(site: httpx.Client, method: str, path: str, status: int) -> None:
     answer = site.request(method, path, headers={"X-Request-ID": "mine"}, follow_redirects=False)
     assert (answer.status_code, answer.headers["x-request-id"]) == (status, "mine")
 
@@ -96,7 +97,7 @@ def test_errors_have_an_id_too(site: httpx.Client, method: str, path: str, statu
 
 def test_each_request_is_a_line_without_token_query_or_body(
     http: httpx.Client, told: structlog.testing.LogCapture
-):
+) -> None:
     answer = http.post(
         f"{BASE}/rap/status/?password=hidden",
         headers={"Authorization": "T-token", "X-Request-ID": "r-1"},
@@ -116,7 +117,7 @@ def test_each_request_is_a_line_without_token_query_or_body(
     assert not re.search("hidden|T-token|0001", str(told.entries))
 
 
-def test_a_path_cannot_forge_a_line(http: httpx.Client, told: structlog.testing.LogCapture):
+def test_a_path_cannot_forge_a_line(http: httpx.Client, told: structlog.testing.LogCapture) -> None:
     http.get("/a%0a2026-01-01 forged" + "x" * 500)
     path = str(line(told, LINE)["path"])
     assert path.startswith("/a%0A2026-01-01%20forged")
@@ -125,14 +126,14 @@ def test_a_path_cannot_forge_a_line(http: httpx.Client, told: structlog.testing.
 
 def test_all_that_is_logged_about_a_request_has_its_id(
     t: Caller, told: structlog.testing.LogCapture
-):
+) -> None:
     t.post("rap/create/", create_body(), headers={"X-Request-ID": "r-2"})
     assert line(told, "RAP created")["request"] == "r-2"
 
 
 def test_a_cancel_tells_the_workspace_which_request_asked(
     t: Caller, records: Records, orchestrator: ScriptedOrchestrator
-):
+) -> None:
     records.record_jobs(created(ONE, "a"))
     body = {"rap_id": ONE, "actions": ["a"]}
     assert t.post("rap/cancel/", body, headers={"X-Request-ID": "r-3"}).status_code == 200
@@ -141,7 +142,7 @@ def test_a_cancel_tells_the_workspace_which_request_asked(
 
 def test_a_fault_is_logged_with_its_request_and_answered_in_full(
     app: FastAPI, told: structlog.testing.LogCapture
-):
+) -> None:
     class Broken:
         def __getattr__(self, name: str) -> object:
             raise RuntimeError("secret")
@@ -157,7 +158,7 @@ def test_a_fault_is_logged_with_its_request_and_answered_in_full(
 
 def test_an_outage_of_the_read_model_is_logged_once_and_its_end_too(
     tmp_path: Path, settings: ApiSettings, told: structlog.testing.LogCapture
-):
+) -> None:
     database = f"sqlite:///{tmp_path / 'late.sqlite'}"
     records = Records.connect(database)
     app = create_app(settings, records, ScriptedOrchestrator(records), tokens=TOKENS)
@@ -187,15 +188,15 @@ def half_a_request(http: httpx.Client) -> socket.socket:
     return connection
 
 
-def test_a_body_that_never_arrives_is_given_up(http: httpx.Client, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bodies, "ARRIVES_WITHIN", 0.05)
+def test_a_body_that_never_arrives_is_given_up(app: FastAPI, http: httpx.Client) -> None:
+    app.state.services = replace(app.state.services, body_timeout=0.05)
     with half_a_request(http) as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
 def test_a_client_that_leaves_is_no_fault(
     http: httpx.Client, told: structlog.testing.LogCapture, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     half_a_request(http).close()
     assert line(told, LINE)["status"] == 499
     assert not lines(told, "A request failed")
@@ -208,7 +209,7 @@ def test_a_client_that_leaves_is_no_fault(
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
 def test_probes_need_no_token_and_tell_nothing(
     http: httpx.Client, told: structlog.testing.LogCapture, path: str
-):
+) -> None:
     answer = http.get(path, headers={"Host": "10.1.2.3:8000"})
     assert (answer.status_code, answer.text) == (200, "ok\n")
     assert http.head(path).status_code == 200
@@ -218,7 +219,7 @@ def test_probes_need_no_token_and_tell_nothing(
 
 def test_without_the_read_model_the_process_lives_but_is_not_ready(
     tmp_path: Path, settings: ApiSettings
-):
+) -> None:
     records = Records.connect(f"sqlite:///{tmp_path / 'empty.sqlite'}")
     app = create_app(settings, records, ScriptedOrchestrator(records), tokens=TOKENS)
     with served(app) as url:
@@ -228,11 +229,13 @@ def test_without_the_read_model_the_process_lives_but_is_not_ready(
     records.close()
 
 
-# --- figures ---
+# --- metrics ---
 
 
-def test_requests_are_counted_by_endpoint_and_never_by_what_was_sent(t: Caller, http: httpx.Client):
-    def count(**labels: str) -> float:
+def test_requests_are_counted_by_endpoint_and_never_by_what_was_sent(
+    t: Caller, http: httpx.Client
+) -> None:
+    def count(**labels: Any) -> float:
         return REGISTRY.get_sample_value("rap_api_requests_total", labels) or 0
 
     status = {"endpoint": "/rap/status/", "method": "POST", "status": "200"}
@@ -258,11 +261,11 @@ def test_requests_are_counted_by_endpoint_and_never_by_what_was_sent(t: Caller, 
 @pytest.fixture
 def spans() -> Iterator[InMemorySpanExporter]:
     exporter = InMemorySpanExporter()
-    provider = exporting.provider_of(Resource.create())
+    provider = export.provider_of(Resource.create())
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracing.use(provider)
+    traces.use(provider)
     yield exporter
-    tracing.use(None)
+    traces.use(None)
 
 
 def finished(spans: InMemorySpanExporter, name: str) -> list[ReadableSpan]:
@@ -281,7 +284,7 @@ PARENT = "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"
 
 def test_a_status_span_continues_the_clients_trace_and_tells_which_raps_were_asked_for(
     t: Caller, records: Records, spans: InMemorySpanExporter
-):
+) -> None:
     records.record_jobs(created(ONE, "a"))
     records.record_jobs(created(TWO, "a"))
     records.record_jobs(created(rap_id(4), "a", backend="tpp"))
@@ -309,7 +312,9 @@ def test_a_status_span_continues_the_clients_trace_and_tells_which_raps_were_ask
 
 
 @pytest.mark.spec("controller:207")
-def test_a_create_has_a_span_about_who_asked_for_what(t: Caller, spans: InMemorySpanExporter):
+def test_a_create_has_a_span_about_who_asked_for_what(
+    t: Caller, spans: InMemorySpanExporter
+) -> None:
     t.post("rap/create/", create_body(orgs=["a", "b"]))
     (outer,) = finished(spans, "POST /rap/create/")
     (inner,) = finished(spans, "create_jobs")
@@ -326,5 +331,5 @@ def test_a_create_has_a_span_about_who_asked_for_what(t: Caller, spans: InMemory
     }
 
 
-def test_without_traces_nothing_is_answered_about_them(site: httpx.Client):
+def test_without_traces_nothing_is_answered_about_them(site: httpx.Client) -> None:
     assert "traceresponse" not in site.get("/", headers={"traceparent": PARENT}).headers

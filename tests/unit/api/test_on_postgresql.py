@@ -11,9 +11,9 @@ from rap.records.migrations import upgrade
 from rap.rows import BackendUpdate
 from rap.settings import ApiSettings
 from rap.status import StatusCode
-from tests.api.conftest import TOKENS, Caller, ScriptedOrchestrator, is_json, served
 from tests.support.postgres import Cluster, cluster
 from tests.support.records import CREATED_AT, backend_row, changed, created, rap_id
+from tests.unit.api.conftest import TOKENS, Caller, ScriptedOrchestrator, is_json, served
 
 pytestmark = pytest.mark.unit
 
@@ -51,7 +51,7 @@ def records(url: str) -> Iterator[Records]:
 
 def test_a_rap_lives_there_as_on_sqlite(
     caller: Caller, records: Records, tmp_path_factory: pytest.TempPathFactory
-):
+) -> None:
     file = f"sqlite:///{tmp_path_factory.mktemp('same') / 'records.sqlite'}"
     upgrade(file)
     others = Records.connect(file)
@@ -84,14 +84,14 @@ def test_a_rap_lives_there_as_on_sqlite(
     assert waiting["status_message"] == "Waiting on dependencies (y)"
 
 
-def test_a_hundred_thousand_raps_may_be_asked_for(caller: Caller):
+def test_a_hundred_thousand_raps_may_be_asked_for(caller: Caller) -> None:
     ids = [f"{number:016d}" for number in range(100_000)]
     assert len(caller.status(*ids)["unrecognised_rap_ids"]) == 100_000
 
 
 def test_when_the_database_comes_back_so_do_the_answers(
     caller: Caller, records: Records, own_cluster: Cluster
-):
+) -> None:
     records.record_jobs(created(ONE, "a"))
     before = caller.status(ONE)
     own_cluster.stop()

@@ -8,19 +8,20 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from infra.temporal.dev_server import free_port
 from rap.records.migrations import is_current
-from tests.api.conftest import Caller, is_json
+from tests.unit.api.conftest import Caller, is_json
 
 pytestmark = pytest.mark.unit
 
 
 @contextmanager
-def started(folder: Path, **env: str) -> Iterator[subprocess.Popen[str]]:
+def started(folder: Path, **env: Any) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         [sys.executable, "-m", "api"],
         env={**os.environ, "WORKDIR": str(folder), **env},
@@ -50,7 +51,7 @@ def log_until(process: subprocess.Popen[str], words: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_makes_its_tables_serves_without_temporal_and_leaves_when_told(
     tmp_path: Path, number: signal.Signals
-):
+) -> None:
     port = free_port()
     env = {
         "RAP_API_PORT": str(port),
@@ -73,12 +74,12 @@ def test_it_makes_its_tables_serves_without_temporal_and_leaves_when_told(
     assert "a-token" not in log
 
 
-def test_several_processes_serve_are_counted_together_and_replaced(tmp_path: Path):
-    port, figures = free_port(), free_port()
+def test_several_processes_serve_are_counted_together_and_replaced(tmp_path: Path) -> None:
+    port, metrics = free_port(), free_port()
     env = {
         "RAP_API_PORT": str(port),
         "RAP_API_WORKERS": "2",
-        "RAP_API_METRICS_ADDRESS": f"127.0.0.1:{figures}",
+        "RAP_API_METRICS_ADDRESS": f"127.0.0.1:{metrics}",
         "TEMPORAL_ADDRESS": "127.0.0.1:1",
         "TEST_CLIENT_TOKENS": "a-token",
         "TMPDIR": str(tmp_path),
@@ -96,17 +97,17 @@ def test_several_processes_serve_are_counted_together_and_replaced(tmp_path: Pat
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as http:
             for _ in range(20):
                 assert Caller(http, "a-token").status()["jobs"] == []
-        shown = httpx.get(f"http://127.0.0.1:{figures}/metrics").text
+        shown = httpx.get(f"http://127.0.0.1:{metrics}/metrics").text
         process.send_signal(signal.SIGTERM)
         _, rest = process.communicate(timeout=60)
     assert process.returncode == 0
     assert 'endpoint="/rap/status/",method="POST",status="200"} 20.0' in shown
     assert "a-token" not in log + rest
     assert f"Finished server process [{second}]" in rest
-    assert not list(tmp_path.glob("rap-api-figures-*"))
+    assert not list(tmp_path.glob("rap-api-metrics-*"))
 
 
-def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path):
+def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path) -> None:
     url = f"postgresql://rap:secret@127.0.0.1:{free_port()}/rap"
     with started(tmp_path, RAP_DATABASE_URL=url) as process:
         log = log_until(process, "does not answer")
@@ -127,7 +128,7 @@ def test_it_waits_for_its_database_and_says_so_once(tmp_path: Path):
         ("RAP_API_METRICS_ADDRESS", "192.0.2.1:9466"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str):
+def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str) -> None:
     with started(tmp_path, **{name: value}) as process:
         _, log = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -135,7 +136,7 @@ def test_a_wrong_setting_is_named(tmp_path: Path, name: str, value: str):
     assert "Traceback" not in log
 
 
-def test_a_taken_port_is_an_error(tmp_path: Path, site: httpx.Client):
+def test_a_taken_port_is_an_error(tmp_path: Path, site: httpx.Client) -> None:
     with started(tmp_path, RAP_API_PORT=str(site.base_url.port)) as process:
         _, log = process.communicate(timeout=60)
     assert process.returncode not in (0, 2)

@@ -1,4 +1,6 @@
-"""Parsing and checking of bodies: which problem is told, and in which words (rap-api.md A4)."""
+"""Parsing and checking of bodies: which problem is told, and in which words
+(docs/spec/rap-api.md A4).
+"""
 
 import json
 from typing import Any
@@ -8,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.api.conftest import Caller, create_body
 from tests.support.records import rap_id
+from tests.unit.api.conftest import Caller, create_body
 
 pytestmark = pytest.mark.unit
 
@@ -49,7 +51,9 @@ def problem(answer: httpx.Response) -> str:
     ],
     ids=["empty", "cut", "bytes", "bom", "utf-16", "latin-1", "multipart", "deep", "digits"],
 )
-def test_what_is_no_json_in_utf8_cannot_be_parsed(caller: Caller, path: str, content: bytes):
+def test_what_is_no_json_in_utf8_cannot_be_parsed(
+    caller: Caller, path: str, content: bytes
+) -> None:
     assert problem(caller.post(path, content=content)) == UNPARSABLE
 
 
@@ -66,7 +70,7 @@ def test_what_is_no_json_in_utf8_cannot_be_parsed(caller: Caller, path: str, con
         ([1, "a"], "[1, 'a']"),
     ],
 )
-def test_a_body_must_be_an_object(caller: Caller, path: str, body: Any, shown: str):
+def test_a_body_must_be_an_object(caller: Caller, path: str, body: Any, shown: str) -> None:
     assert problem(caller.post(path, content=json.dumps(body))) == (
         f"{WHOLE}{shown} is not of type 'object'"
     )
@@ -81,20 +85,22 @@ def test_a_body_must_be_an_object(caller: Caller, path: str, body: Any, shown: s
         ("rap/cancel/", {"rap_id": rap_id()}, "actions"),
     ],
 )
-def test_the_first_missing_property_is_named(caller: Caller, path: str, body: Any, name: str):
+def test_the_first_missing_property_is_named(
+    caller: Caller, path: str, body: Any, name: str
+) -> None:
     assert problem(caller.post(path, body)) == f"{WHOLE}'{name}' is a required property"
 
 
 @pytest.mark.spec("rap-api:29")
 @pytest.mark.parametrize("name", list(create_body()))
-def test_each_missing_property_of_a_create_is_named(caller: Caller, name: str):
+def test_each_missing_property_of_a_create_is_named(caller: Caller, name: str) -> None:
     assert problem(caller.create(**{name: ...})) == f"{WHOLE}'{name}' is a required property"
     everything = dict.fromkeys(create_body(), ...)
     assert problem(caller.create(**everything)) == f"{WHOLE}'backend' is a required property"
 
 
 @pytest.mark.spec("rap-api:30")
-def test_a_missing_property_is_told_before_a_wrong_one(caller: Caller):
+def test_a_missing_property_is_told_before_a_wrong_one(caller: Caller) -> None:
     answer = caller.post("rap/create/", {"backend": 1, "rap_id": 2})
     assert problem(answer) == f"{WHOLE}'workspace' is a required property"
 
@@ -118,7 +124,7 @@ def test_a_missing_property_is_told_before_a_wrong_one(caller: Caller):
         ([float("nan")], "$.rap_ids[0]: nan is not of type 'string'"),
     ],
 )
-def test_wrong_rap_ids_of_a_status(caller: Caller, ids: Any, text: str):
+def test_wrong_rap_ids_of_a_status(caller: Caller, ids: Any, text: str) -> None:
     assert problem(caller.post("rap/status/", content=json.dumps({"rap_ids": ids}))) == AT + text
 
 
@@ -131,7 +137,7 @@ def test_wrong_rap_ids_of_a_status(caller: Caller, ids: Any, text: str):
         ({"a": False}, "$.actions: {'a': False} is not of type 'array'"),
     ],
 )
-def test_wrong_actions_of_a_cancel(caller: Caller, actions: Any, text: str):
+def test_wrong_actions_of_a_cancel(caller: Caller, actions: Any, text: str) -> None:
     body = {"rap_id": rap_id(), "actions": actions}
     assert problem(caller.post("rap/cancel/", body)) == AT + text
 
@@ -179,7 +185,7 @@ DATASETS = (
         ({"created_by": None}, "$.created_by: None is not of type 'string'"),
     ],
 )
-def test_wrong_properties_of_a_create(caller: Caller, values: dict[str, Any], text: str):
+def test_wrong_properties_of_a_create(caller: Caller, values: dict[str, Any], text: str) -> None:
     assert problem(caller.create(**values)) == AT + text
 
 
@@ -194,13 +200,13 @@ def test_wrong_properties_of_a_create(caller: Caller, values: dict[str, Any], te
 @settings(max_examples=60)
 def test_whatever_is_sent_the_answer_has_error_and_details(
     site: httpx.Client, body: dict[str, Any]
-):
+) -> None:
     answer = Caller(site, "T-token").post("rap/create/", body)
     assert problem(answer).startswith("Invalid request body received")
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\ud800"])
-def test_a_text_that_no_database_could_hold_is_refused(caller: Caller, text: str):
+def test_a_text_that_no_database_could_hold_is_refused(caller: Caller, text: str) -> None:
     answer = caller.post("rap/create/", content=json.dumps(create_body(repo_url=text)))
     assert problem(answer) == f"{AT}$.repo_url: {text!r} holds a character that cannot be stored"
 
@@ -210,12 +216,12 @@ def test_a_text_that_no_database_could_hold_is_refused(caller: Caller, text: str
 
 @pytest.mark.spec("rap-api:46", "rap-api:47", "rap-api:48")
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "nonsense"])
-def test_the_content_type_does_not_matter(caller: Caller, kind: str):
+def test_the_content_type_does_not_matter(caller: Caller, kind: str) -> None:
     content = b'{"rap_ids": 5, "unknown": {"a": [1]}, "rap_ids": []}'
     answer = caller.post("rap/status/", content=content, headers={"Content-Type": kind})
     assert answer.json() == {"jobs": [], "unrecognised_rap_ids": []}
 
 
-def test_a_deep_value_of_an_unknown_property_is_ignored(caller: Caller):
+def test_a_deep_value_of_an_unknown_property_is_ignored(caller: Caller) -> None:
     content = b'{"rap_ids": [], "unknown": ' + b"[" * 500 + b"]" * 500 + b"}"
     assert caller.post("rap/status/", content=content).status_code == 200

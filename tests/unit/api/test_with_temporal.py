@@ -15,21 +15,25 @@ import pytest
 from temporalio.client import Client
 
 from api.app import create_app
-from api.orchestrator import OrderLost, TemporalOrchestrator
+from api.offering import look_after_all
 from api.services import Services
-from api.settling import settle_once
 from infra.temporal.dev_server import DevServer, free_port
 from rap import ids
+from rap.contracts.workflows import DATABASE_MAINTENANCE, DATABASE_MODE, PAUSE
+from rap.deadlines import OFFERED_AFTER_S, OFFERED_FOR_S
 from rap.errors import Unavailable
-from rap.messages import BackendStart, CancelRequest, DatabaseMode, SettleRequest, Switch
-from rap.payloads import DATA_CONVERTER
+from rap.messages.backends import BackendStart
+from rap.messages.orders import DatabaseMode, Switch
+from rap.messages.workspaces import CancelRequest
+from rap.models import CreateRequest
 from rap.records import Records
-from rap.rows import IntentState
 from rap.settings import ApiSettings
-from tests.api.conftest import Caller, create_body, is_json, served
+from rap.temporal.codec import DATA_CONVERTER
 from tests.support.rap_system import RapSystem, action
 from tests.support.records import created, intent, rap_id
+from tests.unit.api.conftest import Caller, create_body, is_json, served
 from tests.workflows.conftest import client, projects, records, system, temporal_server
+from workflows.client import OrderLost, TemporalOrchestrator
 
 pytestmark = pytest.mark.workflows
 
@@ -71,7 +75,7 @@ class Api:
     async def flags(self) -> dict[str, Any]:
         answer = await away(self.caller.get, "backend/status/")
         (backend,) = answer.json()["backends"]
-        return backend  # type: ignore[no-any-return]
+        return backend
 
     async def until(self, true: Callable[[dict[str, Any]], bool], rap: str = "") -> dict[str, Any]:
         """Ask for a RAP's jobs, or for the backend, until something is true of the answer."""
@@ -82,7 +86,7 @@ class Api:
                     return seen
                 await asyncio.sleep(0.03)
 
-    async def reaches(self, rap: str, **codes: str) -> dict[str, dict[str, Any]]:
+    async def reaches(self, rap: str, **codes: Any) -> dict[str, dict[str, Any]]:
         """Wait until jobs show these codes, by action; returns all jobs."""
         return await self.until(
             lambda jobs: all(jobs[name]["status_code"] == code for name, code in codes.items()), rap
@@ -99,7 +103,7 @@ async def api(
     system: RapSystem, records: Records, temporal_server: DevServer, patience: float
 ) -> AsyncIterator[Api]:
     orchestrator = TemporalOrchestrator(connector(temporal_server.address), within=patience)
-    settings = ApiSettings(rap_api_timeout=patience)
+    settings = ApiSettings().model_copy(update={"rap_api_timeout": patience})
     app = create_app(settings, records, orchestrator, tokens={"token": (system.slug,)})
     with served(app) as url, httpx.Client(base_url=url, timeout=40) as http:
         # Out of its own event loop a client must not be used, so tests that ask directly get one.
@@ -131,7 +135,7 @@ def rap() -> str:
 
 
 @pytest.mark.spec("rap-api:60", "rap-api:89", "rap-api:92", "rap-api:99", "rap-api:101")
-async def test_a_rap_runs_from_its_create_to_its_end(api: Api, rap: str):
+async def test_a_rap_runs_from_its_create_to_its_end(api: Api, rap: str) -> None:
     await api.system.start_backend()
     url = api.system.project(action("data", db=True), action("model", "data"))
     async with api.system.host(held={"data"}) as host:
@@ -156,7 +160,7 @@ async def test_a_rap_runs_from_its_create_to_its_end(api: Api, rap: str):
 
 
 @pytest.mark.spec("rap-api:64")
-async def test_of_a_hundred_simultaneous_creates_one_makes_the_jobs(api: Api, rap: str):
+async def test_of_a_hundred_simultaneous_creates_one_makes_the_jobs(api: Api, rap: str) -> None:
     url = api.system.project(action("a"), action("b", "a"))
     answers = await asyncio.gather(*(api.create(url, "b", rap_id=rap) for _ in range(100)))
     results = sorted((each.status_code, each.json()["result"]) for each in answers)
@@ -168,7 +172,7 @@ async def test_of_a_hundred_simultaneous_creates_one_makes_the_jobs(api: Api, ra
 @pytest.mark.spec("rap-api:65", "rap-api:68", "rap-api:78", "rap-api:79")
 async def test_the_second_rap_for_an_action_has_nothing_to_do_until_the_first_ended(
     api: Api, rap: str
-):
+) -> None:
     await api.system.start_backend()
     url = api.system.project(action("a"))
     other = rap_id(int(rap) + 1)
@@ -191,7 +195,7 @@ async def test_the_second_rap_for_an_action_has_nothing_to_do_until_the_first_en
 
 
 @pytest.mark.spec("rap-api:80")
-async def test_an_unknown_action_is_refused_and_nothing_stored(api: Api, rap: str):
+async def test_an_unknown_action_is_refused_and_nothing_stored(api: Api, rap: str) -> None:
     url = api.system.project(action("a"))
     answer = await api.create(url, "a", "nope", rap_id=rap)
     assert (answer.status_code, answer.json()) == (
@@ -207,7 +211,7 @@ async def test_an_unknown_action_is_refused_and_nothing_stored(api: Api, rap: st
 @pytest.mark.spec("rap-api:87")
 async def test_an_unforeseen_failure_is_an_unknown_error(
     api: Api, rap: str, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     url = api.system.project(action("a"))
     api.system.projects.broken.add(url)
     with caplog.at_level(logging.CRITICAL):
@@ -225,7 +229,7 @@ async def test_an_unforeseen_failure_is_an_unknown_error(
 @pytest.mark.spec(
     "rap-api:123", "rap-api:125", "rap-api:126", "rap-api:127", "rap-api:128", "rap-api:131"
 )
-async def test_cancelled_jobs_end_and_the_independent_ones_go_on(api: Api, rap: str):
+async def test_cancelled_jobs_end_and_the_independent_ones_go_on(api: Api, rap: str) -> None:
     await api.system.start_backend()
     url = api.system.project(
         action("running"), action("after", "running"), action("other"), action("late", "other")
@@ -253,7 +257,7 @@ async def test_cancelled_jobs_end_and_the_independent_ones_go_on(api: Api, rap: 
 
 
 @pytest.mark.spec("rap-api:129")
-async def test_cancelling_a_finished_job_leaves_it_as_it_is(api: Api, rap: str):
+async def test_cancelling_a_finished_job_leaves_it_as_it_is(api: Api, rap: str) -> None:
     await api.system.start_backend()
     url = api.system.project(action("a"))
     async with api.system.host():
@@ -263,7 +267,9 @@ async def test_cancelling_a_finished_job_leaves_it_as_it_is(api: Api, rap: str):
     assert await api.jobs(rap) == finished
 
 
-async def test_jobs_are_cancelled_though_an_operator_terminated_their_workspace(api: Api, rap: str):
+async def test_jobs_are_cancelled_though_an_operator_terminated_their_workspace(
+    api: Api, rap: str
+) -> None:
     await api.system.start_backend()
     url = api.system.project(action("a"))
     async with api.system.host(held={"a"}):
@@ -275,7 +281,9 @@ async def test_jobs_are_cancelled_though_an_operator_terminated_their_workspace(
         await api.reaches(rap, a="cancelled_by_user")
 
 
-async def test_a_rap_whose_workspace_is_gone_can_be_cancelled_all_the_same(api: Api, rap: str):
+async def test_a_rap_whose_workspace_is_gone_can_be_cancelled_all_the_same(
+    api: Api, rap: str
+) -> None:
     rows = created(rap, "a", backend=api.system.slug, workspace="forgotten")
     await away(api.system.records.record_jobs, rows)
     assert (await api.cancel(rap, "a")).status_code == 200
@@ -294,46 +302,46 @@ async def test_a_rap_whose_workspace_is_gone_can_be_cancelled_all_the_same(api: 
     "rap-api:58",
     "rap-api:59",
 )
-async def test_the_switches_of_a_backend_and_their_times(api: Api):
+async def test_the_switches_of_a_backend_and_their_times(api: Api) -> None:
     system = api.system
     await system.start_backend()
     async with system.host():
         await api.until(lambda seen: seen["last_seen"] is not None)
 
-    await system.tell_backend("pause", Switch(on=True))
+    await system.tell_backend(PAUSE, Switch(on=True))
     on = await api.until(lambda seen: seen["paused"]["status"] == "on")
-    await system.tell_backend("pause", Switch(on=True))
-    await system.tell_backend("database_mode", DatabaseMode(maintenance=True))
+    await system.tell_backend(PAUSE, Switch(on=True))
+    await system.tell_backend(DATABASE_MODE, DatabaseMode(maintenance=True))
     found = await api.until(lambda seen: seen["db_maintenance"]["status"] == "on")
     assert found["paused"]["since"] == on["paused"]["since"] is not None
     assert found["db_maintenance"]["type"] == "scheduled"
 
-    await system.tell_backend("pause", Switch(on=False))
+    await system.tell_backend(PAUSE, Switch(on=False))
     off = await api.until(lambda seen: seen["paused"]["status"] == "off")
     assert off["paused"]["since"] > on["paused"]["since"]
 
-    await system.tell_backend("database_maintenance", Switch(on=True))
+    await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=True))
     manual = await api.until(lambda seen: seen["db_maintenance"]["type"] == "manual")
     assert manual["db_maintenance"]["since"] == found["db_maintenance"]["since"]
-    await system.tell_backend("database_mode", DatabaseMode(maintenance=False))
-    await system.tell_backend("pause", Switch(on=True))  # so that the next row is awaited
+    await system.tell_backend(DATABASE_MODE, DatabaseMode(maintenance=False))
+    await system.tell_backend(PAUSE, Switch(on=True))  # so that the next row is awaited
     still = await api.until(lambda seen: seen["paused"]["status"] == "on")
     assert still["db_maintenance"] == manual["db_maintenance"]
 
-    await system.tell_backend("database_maintenance", Switch(on=False))
+    await system.tell_backend(DATABASE_MAINTENANCE, Switch(on=False))
     ended = await api.until(lambda seen: seen["db_maintenance"]["status"] == "off")
     assert ended["db_maintenance"]["type"] is None
     assert ended["db_maintenance"]["since"] > found["db_maintenance"]["since"]
 
 
 @pytest.mark.spec("rap-api:108")
-async def test_a_paused_backend_holds_its_pending_jobs(api: Api, rap: str):
+async def test_a_paused_backend_holds_its_pending_jobs(api: Api, rap: str) -> None:
     await api.system.start_backend()
     url = api.system.project(action("a"), action("b", "a"))
     async with api.system.host(held={"a"}) as host:
         await api.create(url, "b", rap_id=rap)
         await api.reaches(rap, a="initiated")
-        await api.system.tell_backend("pause", Switch(on=True))
+        await api.system.tell_backend(PAUSE, Switch(on=True))
         jobs = await api.reaches(rap, a="initiated", b="paused")
         assert jobs["b"]["status_message"] == (
             "Backend is currently paused for maintenance, job will start once this is completed "
@@ -342,12 +350,12 @@ async def test_a_paused_backend_holds_its_pending_jobs(api: Api, rap: str):
         host.release("a")
         await api.reaches(rap, a="succeeded", b="paused")
         assert host.runs_of("b") == []
-        await api.system.tell_backend("pause", Switch(on=False))
+        await api.system.tell_backend(PAUSE, Switch(on=False))
         await api.reaches(rap, b="succeeded")
 
 
 @pytest.mark.spec("rap-api:111")
-async def test_jobs_without_a_free_worker_tell_their_place_in_the_queue(api: Api, rap: str):
+async def test_jobs_without_a_free_worker_tell_their_place_in_the_queue(api: Api, rap: str) -> None:
     await api.system.start_backend(workers=1, db_workers=0)
     names = ["a", "b", "c"]
     url = api.system.project(*map(action, names), action("data", db=True))
@@ -370,7 +378,7 @@ async def test_jobs_without_a_free_worker_tell_their_place_in_the_queue(api: Api
 
 
 @pytest.mark.spec("rap-api:112")
-async def test_a_job_that_runs_for_long_or_waits_shows_signs_of_life(api: Api, rap: str):
+async def test_a_job_that_runs_for_long_or_waits_shows_signs_of_life(api: Api, rap: str) -> None:
     assert BackendStart.model_fields["look_round_s"].default <= 60
     await api.system.start_backend(workers=1, look_round_s=0.2)
     url = api.system.project(action("a"), action("b"))
@@ -388,25 +396,6 @@ async def test_a_job_that_runs_for_long_or_waits_shows_signs_of_life(api: Api, r
         assert job["status_code"] == before[name]["status_code"]
 
 
-async def test_several_processes_that_settle_one_create_get_one_answer(api: Api, rap: str):
-    url = api.system.project(action("a"))
-    request = SettleRequest(rap_id=rap, at=time.time())
-    settle = api.services.orchestrator.settle
-    answers = await asyncio.gather(
-        *(settle(api.system.slug, "workspace", request) for _ in range(5))
-    )
-    assert {answer.state for answer in answers} == {IntentState.REFUSED}
-    workspace = ids.workspace_workflow_id(api.system.slug, "workspace")
-    history = await api.system.client.get_workflow_handle(workspace).fetch_history()
-    accepted = [
-        event
-        for event in history.events
-        if event.HasField("workflow_execution_update_accepted_event_attributes")
-    ]
-    assert len(accepted) in (1, 2), "one, or two at the turn of a minute"
-    assert (await api.create(url, "a", rap_id=rap)).status_code == 201
-
-
 # --- when answers are lost ---
 
 
@@ -418,7 +407,7 @@ class TestImpatientApi:
     @pytest.mark.spec("rap-api:88", "rap-api:136")
     async def test_a_create_that_takes_too_long_is_undecided_and_then_shown(
         self, api: Api, rap: str
-    ):
+    ) -> None:
         url = api.system.project(action("a"))
         gate = api.system.projects.gates[url] = asyncio.Event()
         answer = await api.create(url, "a", rap_id=rap)
@@ -429,39 +418,63 @@ class TestImpatientApi:
         await api.until(lambda jobs: "a" in jobs, rap)
 
 
-async def test_a_create_that_never_reached_its_workspace_is_settled_and_a_late_one_refused(
-    api: Api, rap: str
-):
-    url = api.system.project(action("a"))
-    lost = api.system.request(url, "a", rap_id=rap).model_copy(update={"asked_at": time.time()})
-    await away(
-        api.system.records.announce,
-        intent(rap, backend=api.system.slug, workspace="ws", created_at=lost.asked_at),
+async def announced(api: Api, url: str, rap: str, *, ago: float) -> CreateRequest:
+    """A create of some seconds ago that nobody has decided on."""
+    request = api.system.request(url, "a", rap_id=rap, workspace="workspace")
+    records = api.system.records
+    _, now = await away(records.undecided)
+    standing = await away(
+        records.announce,
+        intent(
+            rap,
+            backend=api.system.slug,
+            workspace=request.workspace,
+            request=request.model_dump_json(),
+            created_at=now - ago,
+        ),
     )
-    assert (await api.status(rap))["unrecognised_rap_ids"] == []
-    await settle_once(api.services, older_than=time.time())
-    assert (await api.status(rap))["unrecognised_rap_ids"] == [rap]
-    await api.services.orchestrator.create(lost)
-    assert (await api.status(rap)) == {"jobs": [], "unrecognised_rap_ids": [rap]}
+    return request.model_copy(update={"number": standing.number})
 
 
-async def test_a_create_whose_rap_exists_is_settled_as_accepted(api: Api, rap: str):
+@pytest.mark.spec("rap-api:88")
+async def test_a_create_that_could_not_be_decided_is_carried_through_by_the_system(
+    api: Api, rap: str
+) -> None:
     url = api.system.project(action("a"))
-    await api.create(url, "a", rap_id=rap)
-    (stored,) = (await away(api.system.records.intents, [rap])).values()
-    assert stored.state is IntentState.ACCEPTED
-    answer = await api.system.settle("workspace", SettleRequest(rap_id=rap, at=time.time()))
-    assert answer.state is IntentState.ACCEPTED
+    api.system.projects.passing[url] = 3
+    answer = await api.create(url, "a", rap_id=rap)
+    assert answer.status_code == 503
+    assert not is_json(answer)
+    assert await api.status(rap) == {"jobs": [], "unrecognised_rap_ids": []}
+    await announced(api, url, rap, ago=OFFERED_AFTER_S)
+    await look_after_all(api.services)
+    assert "a" in await api.jobs(rap)
+
+
+async def test_a_create_that_was_undecided_for_long_is_given_up_and_a_late_one_refused(
+    api: Api, rap: str
+) -> None:
+    url = api.system.project(action("a"))
+    late = await announced(api, url, rap, ago=OFFERED_FOR_S)
+    assert (await api.status(rap))["unrecognised_rap_ids"] == []
+    await look_after_all(api.services)
+    assert (await api.status(rap))["unrecognised_rap_ids"] == [rap]
+    await api.services.orchestrator.create(late)
+    assert (await api.status(rap)) == {"jobs": [], "unrecognised_rap_ids": [rap]}
+    answer = await api.create(url, "a", rap_id=rap)
+    assert answer.status_code == 201
 
 
 # --- Temporal comes and goes ---
 
 
 @pytest.mark.spec("rap-api:88")
-async def test_orders_are_lost_while_temporal_is_away_and_taken_when_it_is_back(tmp_path: Path):
+async def test_orders_are_lost_while_temporal_is_away_and_taken_when_it_is_back(
+    tmp_path: Path,
+) -> None:
     port = free_port()
     orchestrator = TemporalOrchestrator(connector(f"127.0.0.1:{port}"), within=2)
-    request = CancelRequest(rap_id=rap_id(), actions=("a",), at=1.0)
+    request = CancelRequest(rap_id=rap_id(), actions=("a",))
 
     async def cancel() -> int:
         return (await orchestrator.cancel("test", "nowhere", request)).cancelled

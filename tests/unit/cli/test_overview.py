@@ -9,17 +9,17 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from rap.cli.main import run_app
-from rap.cli.orders_to_backend import Author
+from cli.backend.orders import Operator
+from cli.main import run_app
 from rap.egress import AgentReport
 from rap.errors import ConfigurationError
 from rap.records import Records
 from rap.rows import (
     BackendRow,
-    BackendUpdate,
     HoldUp,
     MaintenanceType,
     OrderEntry,
@@ -29,31 +29,9 @@ from rap.rows import (
 )
 from rap.status import StatusCode
 from tests.support import command_line
-from tests.support.records import backend_row, changed, created, rap_id
+from tests.support.records import backend_row, backend_update, changed, created, rap_id
 
 pytestmark = pytest.mark.unit
-
-COMMANDS = (
-    ["backend", "list"],
-    ["backend", "show"],
-    ["backend", "pause"],
-    ["backend", "unpause"],
-    ["backend", "db-maintenance"],
-    ["backend", "prepare-for-reboot"],
-    ["backend", "drain"],
-    ["backend", "limits"],
-    ["backend", "priority"],
-    ["backend", "host-lost"],
-    ["flags", "get"],
-    ["flags", "set"],
-    ["queue"],
-    ["watch"],
-    ["jobs"],
-    ["records", "snapshot"],
-    ["pause"],
-    ["db_maintenance"],
-    ["prepare_for_reboot"],
-)
 ONE, TWO = rap_id(1), rap_id(2)
 
 
@@ -71,7 +49,7 @@ def records(tmp_path: Path) -> Iterator[Records]:
 
 
 def write(records: Records, row: BackendRow) -> None:
-    records.record_backend(BackendUpdate(row=row))
+    records.record_backend(backend_update(row))
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -86,12 +64,7 @@ def document(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
 # --- usage ---
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself_with_an_example(command, capsys):
-    assert "Example:" in shown(capsys, *command, "--help")
-
-
-def test_the_names_of_before_are_not_advertised(capsys):
+def test_the_names_of_before_are_not_advertised(capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "--help")
     assert "db_maintenance" not in text
     assert "backend" in text
@@ -120,7 +93,9 @@ def test_the_names_of_before_are_not_advertised(capsys):
     ],
     ids=" ".join,
 )
-def test_an_unknown_backend_is_a_usage_error_that_lists_the_known_ones(arguments, capsys):
+def test_an_unknown_backend_is_a_usage_error_that_lists_the_known_ones(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(arguments) == 2
     told = capsys.readouterr()
     assert (told.out, told.err) == ("", "Invalid backend 'foo', allowed are: test, tpp\n")
@@ -142,7 +117,9 @@ def test_an_unknown_backend_is_a_usage_error_that_lists_the_known_ones(arguments
         (["pause", "maybe", "test"], "maybe"),
     ],
 )
-def test_wrong_usage_names_the_option(arguments, told, capsys):
+def test_wrong_usage_names_the_option(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(arguments) == 2
     captured = capsys.readouterr()
     assert told in " ".join(captured.err.replace("│", " ").split())
@@ -150,27 +127,32 @@ def test_wrong_usage_names_the_option(arguments, told, capsys):
 
 
 @pytest.mark.spec("controller:176")
-def test_a_flag_without_a_value_is_a_usage_error_on_standard_error(capsys):
+def test_a_flag_without_a_value_is_a_usage_error_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert run_app(["flags", "set", "foo", "--backend", "test"]) == 2
     told = capsys.readouterr()
     assert "invalid parse_cli_flag value" in told.err
     assert told.out == ""
 
 
-def test_without_temporal_an_order_says_so(capsys):
+def test_without_temporal_an_order_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     os.environ["TEMPORAL_ADDRESS"] = "127.0.0.1:1"
     assert run_app(["backend", "pause", "TEST"]) == 1
     assert "Temporal does not answer at 127.0.0.1:1" in capsys.readouterr().err
 
 
-def test_who_orders_is_the_person_behind_sudo_or_the_one_who_is_named(monkeypatch):
+def test_who_orders_is_the_person_behind_sudo_or_the_one_who_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("LOGNAME", "bob")
-    assert Author.of(None, "").by == "bob"
+    assert Operator(backend="test").by == "bob"
     monkeypatch.setenv("SUDO_USER", "ada")
-    assert Author.of(None, "why") == Author("ada", "why")
-    assert Author.of("carol", "").by == "carol"
+    operator = Operator(backend="test", why="why")
+    assert (operator.by, operator.why) == ("ada", "why")
+    assert Operator(backend="test", by="carol").by == "carol"
     with pytest.raises(ConfigurationError):
-        Author.of(None, "x" * 501)
+        Operator(backend="test", why="x" * 501)
 
 
 # --- rap backend list, show ---
@@ -209,7 +191,9 @@ def full_row() -> BackendRow:
     )
 
 
-def test_backends_are_listed_in_a_line_each_also_those_never_seen(records, capsys):
+def test_backends_are_listed_in_a_line_each_also_those_never_seen(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(records, full_row())
     head, test, tpp = shown(capsys, "backend", "list").splitlines()
     assert head.split()[:2] == ["backend", "state"]
@@ -224,7 +208,9 @@ def test_backends_are_listed_in_a_line_each_also_those_never_seen(records, capsy
     assert (second["paused"], second["running"], second["waiting"]) == (True, 1, 1)
 
 
-def test_a_backend_is_shown_with_its_agents_and_who_ordered_what_and_why(records, capsys):
+def test_a_backend_is_shown_with_its_agents_and_who_ordered_what_and_why(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(records, full_row())
     text = shown(capsys, "backend", "show", "TPP")
     assert "h1: version v9, Docker 20.10, free disk unknown, 0 running, room for 7 more" in text
@@ -241,7 +227,9 @@ def test_a_backend_is_shown_with_its_agents_and_who_ordered_what_and_why(records
     assert state["checks_disabled"]
 
 
-def test_a_backend_that_nothing_is_known_of_is_told_as_such(records, capsys):
+def test_a_backend_that_nothing_is_known_of_is_told_as_such(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(["backend", "show", "test"]) == 1
     assert "Nothing is known of backend 'test' yet" in capsys.readouterr().err
 
@@ -281,7 +269,9 @@ def busy(records: Records) -> Records:
     return records
 
 
-def test_the_queue_shows_who_runs_who_waits_why_and_until_when(busy, capsys):
+def test_the_queue_shows_who_runs_who_waits_why_and_until_when(
+    busy: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     head, _, *lines = shown(capsys, "queue", "test").rstrip().splitlines()
     assert head.startswith("test: open; workers 1 of 1")
     slow, following, last, after = lines
@@ -296,7 +286,9 @@ def test_the_queue_shows_who_runs_who_waits_why_and_until_when(busy, capsys):
     assert "Waiting on dependencies" in after
 
 
-def test_the_queue_as_a_document_has_estimates_in_seconds_or_null(busy, capsys):
+def test_the_queue_as_a_document_has_estimates_in_seconds_or_null(
+    busy: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     (test,) = document(capsys, "queue", "test")["backends"]
     (runs,) = test["running"]
     assert (runs["action"], runs["host"]) == ("slow", "h1")
@@ -306,15 +298,19 @@ def test_the_queue_as_a_document_has_estimates_in_seconds_or_null(busy, capsys):
     assert (after["likely_start_in_s"], after["since"]) == (None, None)
 
 
-def test_a_long_queue_is_cut_on_a_terminal_unless_all_is_asked_for(busy, capsys, monkeypatch):
-    monkeypatch.setattr("rap.cli.queue.MOST_LINES", 1)
+def test_a_long_queue_is_cut_on_a_terminal_unless_all_is_asked_for(
+    busy: Records, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.queue.MOST_LINES", 1)
     text = shown(capsys, "queue")
     assert "next" in text
     assert "… and 2 more that wait; --all shows them" in text
     assert "after" in shown(capsys, "queue", "--all")
 
 
-def test_without_history_the_start_is_unknown(busy, capsys):
+def test_without_history_the_start_is_unknown(
+    busy: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     busy.record_jobs(created(TWO, "x", backend="tpp"))
     now = time.time()
     job = created(TWO, "x").created.jobs[0].id
@@ -326,7 +322,7 @@ def test_without_history_the_start_is_unknown(busy, capsys):
 # --- rap watch ---
 
 
-def test_watching_prints_a_line_for_every_change_until_ctrl_c(busy: Records):
+def test_watching_prints_a_line_for_every_change_until_ctrl_c(busy: Records) -> None:
     process = subprocess.Popen(
         [Path(sys.executable).parent / "rap", "watch", "test"],
         stdout=subprocess.PIPE,
@@ -367,31 +363,39 @@ def listed(capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
         (("--since", "4h"), []),
     ],
 )
-def test_jobs_are_found_by_each_filter_the_newest_first(busy, capsys, options, actions):
+def test_jobs_are_found_by_each_filter_the_newest_first(
+    busy: Records, capsys: pytest.CaptureFixture[str], options: tuple[Any, ...], actions: list[Any]
+) -> None:
     busy.record_jobs(created(TWO, "other", backend="tpp", created_at=1_700_000_011))
     assert listed(capsys, *options) == actions
 
 
-def test_what_is_shown_of_a_waiting_job_is_what_is_looked_for(busy, capsys):
+def test_what_is_shown_of_a_waiting_job_is_what_is_looked_for(
+    busy: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(busy, backend_row(version=2, paused=True, paused_since=1.0))
     assert listed(capsys, "--status", "paused") == ["next", "last", "after"]
     assert listed(capsys, "--status", "waiting_on_workers") == []
 
 
-def test_jobs_are_a_table_for_people(busy, capsys):
+def test_jobs_are_a_table_for_people(busy: Records, capsys: pytest.CaptureFixture[str]) -> None:
     text = shown(capsys, "jobs", "--status", "succeeded")
     assert text.splitlines()[1].split()[2:6] == ["test", "ws", "slow", rap_id(9)]
     assert "20 min" in text
     assert shown(capsys, "jobs", "--action", "nothing") == "No job fits.\n"
 
 
-def test_a_status_that_is_none_is_refused_with_those_there_are(records, capsys):
+def test_a_status_that_is_none_is_refused_with_those_there_are(
+    records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_app(["jobs", "--status", "lost"]) == 2
     assert "--status must be one of pending, running" in capsys.readouterr().err
 
 
 @pytest.mark.spec("controller:150")
-def test_a_job_that_waits_for_a_reboot_says_so_and_is_as_fresh_as_its_paused_backend(busy, capsys):
+def test_a_job_that_waits_for_a_reboot_says_so_and_is_as_fresh_as_its_paused_backend(
+    busy: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
     stopped = changed(ONE, "slow", StatusCode.WAITING_ON_REBOOT, 1_700_000_100, attempt=2)
     busy.record_jobs(stopped)
     seen = []

@@ -1,4 +1,4 @@
-"""``rap records snapshot`` and ``upgrade --json`` (controller.md 15.5)."""
+"""``rap records snapshot`` and ``upgrade --json`` (docs/spec/controller.md 15.5)."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rap.cli.main import run_app
+from cli.main import run_app
 from rap.errors import RapError
 from rap.records import Records
 from rap.records.snapshot import snapshot
@@ -50,7 +50,7 @@ def actions(path: Path) -> list[str]:
 @pytest.mark.spec("controller:183")
 def test_a_snapshot_has_the_name_of_its_instant_and_replaces_earlier_ones(
     records: Records, tmp_path: Path, backups: Path
-):
+) -> None:
     (backups / "db.snapshot_2025-09-09_222000Z.sqlite").write_text("old")
     (backups / "notes.txt").write_text("not ours")
     records.record_jobs(created(rap_id(1), "a"))
@@ -63,7 +63,7 @@ def test_a_snapshot_has_the_name_of_its_instant_and_replaces_earlier_ones(
 
 def test_a_snapshot_is_consistent_while_somebody_writes(
     records: Records, tmp_path: Path, backups: Path
-):
+) -> None:
     records.record_jobs(created(rap_id(1), "a"))
     with records._writing() as connection:
         connection.exec_driver_sql("update job set action = 'half done'")
@@ -76,7 +76,7 @@ def test_a_snapshot_is_consistent_while_somebody_writes(
 
 def test_a_second_one_of_the_same_second_takes_the_place_of_the_first(
     records: Records, tmp_path: Path, backups: Path
-):
+) -> None:
     for name in ("a", "b"):
         records.record_jobs(created(rap_id(ord(name)), name))
         taken = snapshot(tmp_path / "records.sqlite", backups, INSTANT)
@@ -86,7 +86,7 @@ def test_a_second_one_of_the_same_second_takes_the_place_of_the_first(
 
 def test_a_snapshot_that_fails_leaves_the_earlier_one_and_nothing_else(
     tmp_path: Path, backups: Path
-):
+) -> None:
     earlier = backups / "db.snapshot_2025-09-09_222000Z.sqlite"
     earlier.write_text("old")
     (tmp_path / "broken.sqlite").write_text("this is no database at all" * 100)
@@ -98,7 +98,7 @@ def test_a_snapshot_that_fails_leaves_the_earlier_one_and_nothing_else(
 @pytest.mark.spec("controller:183")
 def test_without_the_folder_the_command_refuses_and_makes_none(
     records: Records, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     os.environ["WORKDIR"] = str(tmp_path / "work")
     assert run_app(["records", "snapshot"]) == 2
     assert capsys.readouterr().err == (
@@ -110,7 +110,7 @@ def test_without_the_folder_the_command_refuses_and_makes_none(
 
 def test_the_command_says_what_it_wrote(
     records: Records, backups: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     os.environ["BACKUPS_PATH"] = str(backups)
     assert run_app(["records", "snapshot", "--json"]) == 0
     told = capsys.readouterr()
@@ -121,7 +121,7 @@ def test_the_command_says_what_it_wrote(
 
 def test_for_postgresql_the_command_names_the_right_tool_and_no_password(
     capsys: pytest.CaptureFixture[str],
-):
+) -> None:
     os.environ["RAP_DATABASE_URL"] = "postgresql://rap:secret@db/rap"
     assert run_app(["records", "snapshot"]) == 1
     told = capsys.readouterr().err
@@ -131,7 +131,7 @@ def test_for_postgresql_the_command_names_the_right_tool_and_no_password(
 
 def test_a_file_that_is_not_there_is_not_made(
     tmp_path: Path, backups: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     os.environ.update(RAP_DATABASE_URL=f"sqlite:///{tmp_path}/none.sqlite")
     assert run_app(["records", "snapshot"]) == 1
     assert "There is no read model at" in capsys.readouterr().err
@@ -140,7 +140,7 @@ def test_a_file_that_is_not_there_is_not_made(
 
 def test_upgrade_as_a_document_says_whether_something_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     url = f"sqlite:///{tmp_path}/fresh.sqlite"
     os.environ["RAP_DATABASE_URL"] = url
     for changed in (True, False):

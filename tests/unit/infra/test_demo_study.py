@@ -14,7 +14,7 @@ from infra.images import ehrql_stand_in
 
 pytestmark = pytest.mark.unit
 
-STUDY = Path(__file__).parents[2] / "infra" / "demo-study"
+STUDY = Path(__file__).parents[3] / "infra" / "demo-study"
 
 
 @pytest.fixture(scope="module")

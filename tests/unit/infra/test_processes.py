@@ -14,7 +14,7 @@ from infra.processes import ProcessEnded, Service, Stack
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def waiter(name: str, folder: Path, *, stubborn: bool = False) -> Service:
@@ -81,11 +81,9 @@ def test_one_that_does_not_start_ends_those_before_it(tmp_path: Path) -> None:
     assert first.process is None
 
 
-def test_one_that_ignores_the_order_to_end_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.processes.STOP_LIMIT", 0.2)
+def test_one_that_ignores_the_order_to_end_is_killed(tmp_path: Path) -> None:
     service = waiter("stubborn", tmp_path, stubborn=True)
+    service.stop_limit_s = 0.2
     with Stack([service]):
         wait_for(tmp_path / "stubborn.log", "up")
         process = service.process
@@ -96,35 +94,61 @@ def test_one_that_ignores_the_order_to_end_is_killed(
 def test_a_process_that_ended_by_itself_is_named_with_its_log(tmp_path: Path) -> None:
     service = Service("short", (sys.executable, "-c", "raise SystemExit(3)"), {}, tmp_path / "log")
     with Stack([service]) as stack:
-        assert stack.wait() == "short"
+        stack.wait(pytest.fail)
         with pytest.raises(ProcessEnded, match=r"short has ended \(exit 3\).*log"):
-            stack.check()
+            stack.raise_if_ended()
 
 
 def test_a_killed_process_runs_again_after_restart(tmp_path: Path) -> None:
     with Stack([waiter("one", tmp_path)]) as stack:
         wait_for(tmp_path / "one.log", "up")
-        stack.kill9("one")
-        stack.check()  # killed on purpose: no complaint
+        stack["one"].kill()
+        stack.raise_if_ended()  # killed on purpose: no complaint
         (tmp_path / "one.log").unlink()
         stack.restart("one")
         wait_for(tmp_path / "one.log", "up")
 
 
-def test_what_ends_by_itself_is_started_again_unless_it_ends_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("infra.processes._SHORT_LIFE", 0.0)
-    told: list[str] = []
+def test_what_ends_by_itself_is_started_again() -> None:
+    reported: list[str] = []
 
-    def tell(text: str) -> None:
-        told.append(text)
-        monkeypatch.setattr("infra.processes._SHORT_LIFE", 60.0)
+    def report(text: str) -> None:
+        reported.append(text)
+        if len(reported) == 2:
+            raise KeyboardInterrupt
 
     service = Service("short", (sys.executable, "-c", "raise SystemExit(4)"))
+    with Stack([service]) as stack, pytest.raises(KeyboardInterrupt):
+        stack.keep_running(report, short_life_s=0)
+    assert reported == ["short has ended (exit 4); starting it again"] * 2
+
+
+def test_what_ends_at_once_is_not_started_again() -> None:
+    reported: list[str] = []
+    service = Service("short", (sys.executable, "-c", "raise SystemExit(4)"))
     with Stack([service]) as stack, pytest.raises(ProcessEnded):
-        stack.keep_running(tell)
-    assert told == ["short has ended (exit 4); starting it again"]
+        stack.keep_running(reported.append, short_life_s=60)
+    assert reported == []
+
+
+def test_what_runs_and_works_no_more_is_started_again_after_a_second_look(tmp_path: Path) -> None:
+    class Stuck(Service):
+        looks = iter([True, False, True, False, False])
+
+        def works(self) -> bool:
+            return next(self.looks)
+
+    def report(text: str) -> None:
+        reported.append((text, list(service.looks)))
+
+    reported: list[tuple[str, list[bool]]] = []
+    service = Stuck("deaf", (sys.executable, "-c", "import time; time.sleep(600)"))
+    with Stack([service]) as stack:
+        before = service.process
+        with pytest.raises(StopIteration):
+            stack.wait(report, probe_every_s=0)
+        assert service.process is not before
+    assert reported == [("deaf answers, but does not work any more; starting it again", [])]
 
 
 def test_echo_gets_each_line_with_the_name_and_the_log_file_too(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from infra.temporal.cli import GO_PACKAGE, VERSION, cache_dir, find_cli, resolve_cli
+from infra.temporal.cli import MODULE, VERSION, cache_dir, find_cli, is_sound, resolve_cli
 from infra.temporal.dev_server import DYNAMIC_CONFIG, DevServer
 from rap.errors import ConfigurationError, Unavailable
-from rap.temporal import SEARCH_ATTRIBUTES
+from rap.temporal.search_attributes import SEARCH_ATTRIBUTES
 
 pytestmark = pytest.mark.unit
 
@@ -65,7 +65,46 @@ def test_path_comes_before_go_and_cache_and_go_before_cache(
 
 def test_cache_follows_the_xdg_variable_and_the_version(tmp_path: Path) -> None:
     folder = cache_dir({"XDG_CACHE_HOME": str(tmp_path)})
-    assert folder == tmp_path / "opensafely-rap" / "temporal" / VERSION
+    assert folder == tmp_path / "opensafely-rap" / "temporal" / f"{VERSION}-sqlite-1.44.3"
+
+
+OLD_DRIVER = "#!/bin/sh\n# dep\tmodernc.org/sqlite\tv1.39.0\n"
+
+
+@pytest.mark.parametrize(
+    ("driver", "sound"),
+    [("v1.34.1", False), ("v1.44.2", False), ("v1.44.3", True), ("v1.51.0", True)],
+)
+def test_a_program_is_judged_by_the_driver_that_go_wrote_into_it(
+    tmp_path: Path, driver: str, sound: bool
+) -> None:
+    path = program(tmp_path / "temporal", f"\0\tdep\tmodernc.org/sqlite\t{driver}\th1:x=\n")
+    assert is_sound(path) is sound
+
+
+def test_a_program_that_does_not_tell_its_driver_is_taken(tmp_path: Path) -> None:
+    assert is_sound(program(tmp_path / "temporal"))
+    assert is_sound(program(tmp_path / "empty", ""))
+
+
+def test_a_program_whose_server_locks_itself_up_is_passed_over_for_a_sound_one(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    old = program(tmp_path / "bin" / "temporal", OLD_DRIVER)
+    assert find_cli(env) == old
+    sound = program(cache_dir(env) / "temporal")
+    assert find_cli(env) == sound
+    assert find_cli({**env, "TEMPORAL_CLI_PATH": str(old)}) == old
+
+
+def test_where_no_sound_program_can_be_had_the_old_one_is_taken_and_that_is_told(
+    env: dict[str, str], tmp_path: Path, offline: None
+) -> None:
+    old = program(tmp_path / "bin" / "temporal", OLD_DRIVER)
+    told: list[str] = []
+    assert resolve_cli(env, report=told.append) == old
+    assert "SQLite driver before 1.44.3" in told[0]
+    assert "Go is not installed" in told[0]
 
 
 def test_offline_it_is_built_with_go_into_the_cache_and_found_there_next_time(
@@ -76,14 +115,16 @@ def test_offline_it_is_built_with_go_into_the_cache_and_found_there_next_time(
         tmp_path / "bin" / "go",
         f'#!/bin/sh\necho "$@" CGO_ENABLED=$CGO_ENABLED > {tmp_path}/asked\n'
         "/bin/sleep 0.2\n"
-        'printf "#!/bin/sh\\n" > "$GOBIN/temporal"\n/bin/chmod 755 "$GOBIN/temporal"\n',
+        'for out; do :; done\nprintf "#!/bin/sh\\n" > "$out"\n/bin/chmod 755 "$out"\n',
     )
     monkeypatch.setattr("infra.temporal.cli._FIRST_NEWS", 0.01)
     told: list[str] = []
-    cli = resolve_cli(env, tell=told.append)
+    cli = resolve_cli(env, report=told.append)
     assert cli == cache_dir(env) / "temporal"
     assert os.access(cli, os.X_OK)
-    assert (tmp_path / "asked").read_text() == f"install {GO_PACKAGE} CGO_ENABLED=0\n"
+    asked = (tmp_path / "asked").read_text()
+    assert asked.startswith(f"build -C {MODULE} ")
+    assert asked.endswith("CGO_ENABLED=0\n")
     assert told
     assert "building the Temporal command line" in told[0]
     (tmp_path / "bin" / "go").unlink()
@@ -94,7 +135,7 @@ def test_without_network_and_go_the_error_says_what_to_do(
     env: dict[str, str], offline: None
 ) -> None:
     with pytest.raises(ConfigurationError) as error:
-        resolve_cli(env, tell=lambda _: None)
+        resolve_cli(env, report=lambda _: None)
     text = str(error.value)
     assert "Go is not installed" in text
     assert "TEMPORAL_CLI_PATH" in text
@@ -105,7 +146,7 @@ def test_a_build_that_fails_leaves_nothing_in_the_cache(
 ) -> None:
     program(tmp_path / "bin" / "go", "#!/bin/sh\necho no such module >&2\nexit 1\n")
     with pytest.raises(ConfigurationError, match="failed: no such module"):
-        resolve_cli(env, tell=lambda _: None)
+        resolve_cli(env, report=lambda _: None)
     assert not list(cache_dir(env).iterdir())
 
 

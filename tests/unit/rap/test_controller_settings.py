@@ -1,4 +1,4 @@
-"""The settings of the controller and the start of its process (controller.md 14)."""
+"""The settings of the controller and the start of its process (docs/spec/controller.md 14)."""
 
 import os
 import signal
@@ -6,11 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rap.errors import ConfigurationError
 from rap.settings import AgentSettings, ApiSettings, ControllerSettings, RecordsSettings, load
+from rap.settings.job_limits import job_limits
 from tests.support import command_line
 
 pytestmark = pytest.mark.unit
@@ -25,7 +27,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.spec("controller:185")
-def test_every_process_has_settings_in_an_empty_environment(tmp_path: Path):
+def test_every_process_has_settings_in_an_empty_environment(tmp_path: Path) -> None:
     os.environ.clear()
     for kind in (ControllerSettings, ApiSettings, AgentSettings, RecordsSettings):
         load(kind)
@@ -37,7 +39,7 @@ def test_every_process_has_settings_in_an_empty_environment(tmp_path: Path):
 
 
 @pytest.mark.spec("controller:186")
-def test_worker_limits_are_those_of_the_backend_and_database_jobs_share_them_unless_told():
+def test_worker_limits_are_those_of_the_backend_and_database_jobs_share_them_unless_told() -> None:
     os.environ.update(BACKENDS="foo,bar,test", FOO_MAX_DB_WORKERS="3", BAR_MAX_WORKERS="7")
     settings = load(ControllerSettings)
     limits = {slug: settings.limits_of(slug) for slug in settings.backends}
@@ -55,26 +57,28 @@ def test_worker_limits_are_those_of_the_backend_and_database_jobs_share_them_unl
 
 @pytest.mark.spec("controller:188")
 @pytest.mark.parametrize(("name", "field"), [("CPU_COUNT", float), ("MEMORY_LIMIT", str)])
-def test_limits_of_jobs_are_those_of_the_backend_then_the_default_ones(name, field):
+def test_limits_of_jobs_are_those_of_the_backend_then_the_default_ones(
+    name: str, field: type[Any]
+) -> None:
     for prefix, value in (("DEFAULT", "4"), ("TPP", "10"), ("TEST", "1"), ("EMIS", "")):
         os.environ[f"{prefix}_JOB_{name}"] = value
     settings = load(ControllerSettings)
-    found = [
-        getattr(settings.job_limits_of(slug), name.lower()) for slug in ("tpp", "test", "emis")
-    ]
+    found = [getattr(job_limits(settings, slug), name.lower()) for slug in ("tpp", "test", "emis")]
     assert found == [field(10) if field is float else "10", field(1), field(4)]
 
 
 @pytest.mark.parametrize("name", ["TPP_MAX_WORKERS", "TPP_MAX_DB_WORKERS", "TPP_JOB_CPU_COUNT"])
-def test_a_number_that_is_none_names_its_variable(name):
+def test_a_number_that_is_none_names_its_variable(name: str) -> None:
     os.environ[name] = "many"
     settings = load(ControllerSettings)
     with pytest.raises(ConfigurationError, match=f"{name} must be a number, not 'many'"):
-        settings.job_limits_of("tpp") if "JOB" in name else settings.limits_of("tpp")
+        job_limits(settings, "tpp") if "JOB" in name else settings.limits_of("tpp")
 
 
 @pytest.mark.spec("controller:189")
-def test_the_version_is_that_of_the_environment_else_of_the_file_else_unknown(tmp_path: Path):
+def test_the_version_is_that_of_the_environment_else_of_the_file_else_unknown(
+    tmp_path: Path,
+) -> None:
     assert load(ControllerSettings).version == "unknown"
     os.environ["JOBRUNNER_VERSION_FILE_PATH"] = str(tmp_path / "version.txt")
     assert load(ControllerSettings).version == "unknown"
@@ -90,7 +94,7 @@ def test_the_version_is_that_of_the_environment_else_of_the_file_else_unknown(tm
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda one: one.name)
 def test_the_controller_starts_with_nothing_set_and_ends_well_when_told_to(
     tmp_path: Path, number: signal.Signals
-):
+) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "worker_controller"],
         # Nothing but where Temporal is not: a test must not work for a server that it finds.

@@ -7,7 +7,7 @@ pytestmark = pytest.mark.unit
 
 PROGRAM = """
 import gc, weakref
-from rap.collecting import collect_less
+from rap.garbage_collection import collect_less
 
 class Node: pass
 
@@ -28,7 +28,7 @@ assert most < 100_000, f"{most} in cycles were left"
 """
 
 
-def test_the_collector_leaves_the_old_alone_and_still_frees_cycles():
+def test_the_collector_leaves_the_old_alone_and_still_frees_cycles() -> None:
     """In a process of its own, since it changes the collector for good."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

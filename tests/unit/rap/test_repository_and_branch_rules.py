@@ -1,9 +1,12 @@
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from rap.errors import RepositoryUnreachable, RequestRefused
+from rap.errors import RepositoryRefused, RequestRefused
 from rap.git import GitCache
 from rap.models import RefusalKind
-from rap.repository_rules import check_repository_url, check_study
+from rap.repository_and_branch_rules import validate_repository_url, validate_study
 from tests.support.git_server import StudyRepo
 
 pytestmark = pytest.mark.unit
@@ -11,9 +14,9 @@ pytestmark = pytest.mark.unit
 ORGS = ("opensafely", "opensafely-actions")
 
 
-def refusal_of(url):
+def refusal_of(url: str) -> str:
     with pytest.raises(RequestRefused) as caught:
-        check_repository_url(url, ORGS)
+        validate_repository_url(url, ORGS)
     assert caught.value.kind is RefusalKind.REPOSITORY
     return str(caught.value)
 
@@ -28,8 +31,8 @@ def refusal_of(url):
         "https://github.com/opensafely-actions/my_study-2.0",
     ],
 )
-def test_repositories_of_allowed_organisations_pass(url):
-    check_repository_url(url, ORGS)
+def test_repositories_of_allowed_organisations_pass(url: str) -> None:
+    validate_repository_url(url, ORGS)
 
 
 @pytest.mark.spec("controller:12", "agent:64")
@@ -53,7 +56,7 @@ def test_repositories_of_allowed_organisations_pass(url):
         "",
     ],
 )
-def test_only_https_to_github_passes(url):
+def test_only_https_to_github_passes(url: str) -> None:
     assert refusal_of(url) == f"Repository URL {url} does not start with https://github.com"
 
 
@@ -69,7 +72,7 @@ def test_only_https_to_github_passes(url):
         "https://github.com",
     ],
 )
-def test_foreign_organisations_are_refused(url):
+def test_foreign_organisations_are_refused(url: str) -> None:
     assert refusal_of(url) == (
         f"Repository {url} does not belong to one of the following Github organisations: "
         "opensafely opensafely-actions"
@@ -99,7 +102,7 @@ def test_foreign_organisations_are_refused(url):
         "/%2e%2e",
     ],
 )
-def test_anything_but_organisation_and_name_is_refused(path):
+def test_anything_but_organisation_and_name_is_refused(path: str) -> None:
     url = f"https://github.com/opensafely{path}"
     assert refusal_of(url) == (
         f"Repository {url} was not of the expected format: "
@@ -111,39 +114,39 @@ def test_anything_but_organisation_and_name_is_refused(path):
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path: Path) -> StudyRepo:
     return StudyRepo(tmp_path / "study")
 
 
 class AtGithub(GitCache):
     """The real thing, but GitHub is a folder of this machine."""
 
-    def __init__(self, root, study):
+    def __init__(self, root: Path, study: StudyRepo) -> None:
         super().__init__(root, proxy_domain="x.invalid", token="", user="u")
         self.study, self.asked = study, 0
 
-    async def commit_is_on_branch(self, repo_url, branch, commit):
+    async def commit_is_on_branch(self, repo_url: str, branch: str, commit: str) -> bool:
         self.asked += 1
         return await super().commit_is_on_branch(self.study.url, branch, commit)
 
 
 @pytest.fixture
-def git(tmp_path, study):
+def git(tmp_path: Path, study: StudyRepo) -> AtGithub:
     return AtGithub(tmp_path / "repos", study)
 
 
-async def check(git, **changes):
-    arguments = {
+async def check(git: AtGithub, **changes: Any) -> None:
+    arguments: dict[str, Any] = {
         "repo_url": "https://github.com/opensafely/study",
         "branch": "main",
         "commit": "",
         "allowed_orgs": ORGS,
         "allow_local": False,
     }
-    await check_study(git, **(arguments | changes))
+    await validate_study(git, **(arguments | changes))
 
 
-async def refusal(git, **changes):
+async def refusal(git: AtGithub, **changes: Any) -> str:
     with pytest.raises(RequestRefused) as caught:
         await check(git, **changes)
     assert caught.value.kind is RefusalKind.REPOSITORY
@@ -152,12 +155,16 @@ async def refusal(git, **changes):
 
 @pytest.mark.spec("controller:19", "agent:66")
 @pytest.mark.parametrize("age", [0, 1, 14])
-async def test_the_head_of_the_branch_and_older_commits_pass(git, study, age):
+async def test_the_head_of_the_branch_and_older_commits_pass(
+    git: AtGithub, study: StudyRepo, age: int
+) -> None:
     await check(git, commit=study.commits(16)[-1 - age])
 
 
 @pytest.mark.spec("controller:18", "agent:66", "rap-api:83")
-async def test_a_commit_that_is_not_on_the_branch_is_refused(git, study):
+async def test_a_commit_that_is_not_on_the_branch_is_refused(
+    git: AtGithub, study: StudyRepo
+) -> None:
     study.commit()
     study.git("switch", "--quiet", "--orphan", "fork")
     stray = study.commit({"b": "1"})
@@ -167,7 +174,7 @@ async def test_a_commit_that_is_not_on_the_branch_is_refused(git, study):
 
 @pytest.mark.spec("controller:17", "agent:65", "rap-api:83")
 @pytest.mark.parametrize("branch", ["nope", "refs/pull/1/head", "refs/heads/main", "v1", "ma*"])
-async def test_only_a_branch_will_do(git, study, branch):
+async def test_only_a_branch_will_do(git: AtGithub, study: StudyRepo, branch: str) -> None:
     commit = study.commit()
     study.git("update-ref", "refs/pull/1/head", commit)
     study.git("tag", "v1")
@@ -176,20 +183,24 @@ async def test_only_a_branch_will_do(git, study, branch):
 
 @pytest.mark.spec("controller:16", "controller:21", "agent:65", "rap-api:83")
 @pytest.mark.parametrize("branch", ["", " "])
-async def test_a_blank_branch_is_refused_without_asking_the_remote(git, branch):
+async def test_a_blank_branch_is_refused_without_asking_the_remote(
+    git: AtGithub, branch: str
+) -> None:
     assert await refusal(git, branch=branch) == "A branch name must be supplied"
     assert git.asked == 0
 
 
 @pytest.mark.spec("controller:21")
-async def test_a_bad_url_is_refused_before_anything_else(git):
+async def test_a_bad_url_is_refused_before_anything_else(git: AtGithub) -> None:
     text = await refusal(git, repo_url="https://github.com/other/x", branch="")
     assert "does not belong" in text
     assert git.asked == 0
 
 
 @pytest.mark.spec("controller:20", "agent:67")
-async def test_local_paths_pass_unchecked_only_where_they_are_allowed(git, study):
+async def test_local_paths_pass_unchecked_only_where_they_are_allowed(
+    git: AtGithub, study: StudyRepo
+) -> None:
     await check(git, repo_url=study.url, branch="", commit="x", allow_local=True)
     assert git.asked == 0
     assert await refusal(git, repo_url=study.url) == (
@@ -197,12 +208,14 @@ async def test_local_paths_pass_unchecked_only_where_they_are_allowed(git, study
     )
 
 
-async def test_other_urls_are_checked_also_where_local_paths_are_allowed(git):
+async def test_other_urls_are_checked_also_where_local_paths_are_allowed(git: AtGithub) -> None:
     text = await refusal(git, repo_url="https://example.com/x/y", allow_local=True)
     assert "does not start with" in text
 
 
-async def test_a_remote_that_does_not_answer_is_not_a_refusal(git, tmp_path):
+async def test_a_remote_that_does_not_answer_is_not_a_refusal(
+    git: AtGithub, tmp_path: Path
+) -> None:
     git.study.path.rename(tmp_path / "gone")
-    with pytest.raises(RepositoryUnreachable):
+    with pytest.raises(RepositoryRefused):
         await check(git, commit="0" * 40)

@@ -1,9 +1,11 @@
 """The sentences about an exit beyond its code."""
 
+from typing import Any
+
 import pytest
 
 from rap.egress import ExitNote
-from rap.exit_notes import duration, exit_sentence
+from rap.sentences import exit_sentence
 
 pytestmark = pytest.mark.unit
 
@@ -27,22 +29,5 @@ pytestmark = pytest.mark.unit
     ],
 )
 @pytest.mark.spec("agent:108")
-def test_each_note_has_its_sentence(note, limits, sentence):
+def test_each_note_has_its_sentence(note: ExitNote, limits: dict[str, Any], sentence: str) -> None:
     assert exit_sentence(note, **limits) == sentence
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (1, "1 second"),
-        (90, "90 seconds"),
-        (0.5, "0.5 seconds"),
-        (60, "1 minute"),
-        (5400, "90 minutes"),
-        (86400, "1 day"),
-        (604800, "7 days"),
-        (129600, "36 hours"),
-    ],
-)
-def test_a_length_of_time_is_told_in_whole_units(seconds, text):
-    assert duration(seconds) == text

@@ -1,19 +1,24 @@
 """The spans of attempts and of measuring them."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import structlog
 from opentelemetry.trace import StatusCode as SpanStatus
 
-from rap import tracing
 from rap.egress import DataCheckStatus, Ending, ExitNote, Fault, JobOutcome, Stage
-from rap.messages import DatabaseStatusOrder
-from rap.models import JobDefinition, PrivacyLevel, Study
+from rap.messages.checks import DatabaseStatusOrder
+from rap.models import JobDefinition, PrivacyLevel
+from rap.telemetry import traces
+from tests.support.factories import job_definition, study
+from tests.support.spans import Spans
 from tests.support.spans import spans as collecting
-from worker_agent import spans as attempt_spans
-from worker_agent.check_spans import CheckSpan
-from worker_agent.database_answers import status_finding
-from worker_agent.jobs import Jobs
-from worker_agent.spans import AttemptSpans, job_attributes
+from worker_agent import attempt_spans as attempt_spans
+from worker_agent.attempt_spans import AttemptSpans, job_attributes
+from worker_agent.database.answers import status_finding
+from worker_agent.database.spans import CheckSpan
+from worker_agent.running_jobs import Jobs
 from worker_agent.workspace.metadata import JobRecord
 
 pytestmark = pytest.mark.unit
@@ -23,23 +28,19 @@ IMAGE = "sha256:" + "a" * 64
 
 
 @pytest.fixture
-def spans():
+def spans() -> Iterator[Spans]:
     with collecting() as collected:
         yield collected
 
 
-def definition(**changes):
+def definition(**changes: Any) -> JobDefinition:
     facts = {
-        "id": "job1",
-        "rap_id": "rap1",
-        "task_id": "job1-001",
         "repo_url": "https://github.com/opensafely-actions/cox",
         "commit": "d" * 40,
-        "study": Study(git_repo_url="https://github.com/opensafely/s", commit="c" * 40, branch="b"),
+        "study": study(git_repo_url="https://github.com/opensafely/s", commit="c" * 40, branch="b"),
         "workspace": "ws",
         "action": "make",
         "created_at": 1_700_000_000,
-        "image": "ghcr.io/opensafely-core/python:v2",
         "args": ("python", "a.py"),
         "env": {"DATABASE_URL": "secret-url"},
         "inputs": (),
@@ -53,14 +54,14 @@ def definition(**changes):
         "trace_context": TRACE,
         "backend": "tpp",
     }
-    return JobDefinition(**(facts | changes))
+    return job_definition(**(facts | changes))
 
 
-def outcome(ending=Ending.COMPLETED, **changes):
+def outcome(ending: Ending = Ending.COMPLETED, **changes: Any) -> JobOutcome:
     return JobOutcome(task_id="job1-001", ending=ending, **changes)
 
 
-def passes(spans):
+def passes(spans: Spans) -> list[Any]:
     return [
         tuple(
             span.attributes[name] for name in ("initial_job_status", "final_job_status", "complete")
@@ -70,7 +71,7 @@ def passes(spans):
 
 
 @pytest.mark.spec("agent:33")
-def test_each_step_of_an_attempt_tells_its_status_before_and_after(spans):
+def test_each_step_of_an_attempt_tells_its_status_before_and_after(spans: Spans) -> None:
     following = AttemptSpans(definition())
     for stage in Stage:
         if stage is not Stage.EXECUTED:  # known only afterwards
@@ -86,7 +87,7 @@ def test_each_step_of_an_attempt_tells_its_status_before_and_after(spans):
     steps = spans.named("LOOP_TASK")
     assert all(step.end_time >= step.start_time for step in steps)
     assert [step.start_time for step in steps[1:]] == [step.end_time for step in steps[:-1]]
-    root = tracing.root_of(TRACE)
+    root = traces.root_of(TRACE)
     assert {step.context.trace_id for step in steps} == {root.trace_id}
     assert {step.parent.span_id for step in steps} == {root.span_id}
 
@@ -99,7 +100,9 @@ def test_each_step_of_an_attempt_tells_its_status_before_and_after(spans):
         ([], []),
     ],
 )
-def test_an_attempt_that_is_given_back_is_not_complete(spans, stages, expected):
+def test_an_attempt_that_is_given_back_is_not_complete(
+    spans: Spans, stages: list[Any], expected: list[Any]
+) -> None:
     following = AttemptSpans(definition())
     for stage in stages:
         following.reached(stage)
@@ -108,7 +111,7 @@ def test_an_attempt_that_is_given_back_is_not_complete(spans, stages, expected):
     assert passes(spans) == expected
 
 
-def test_an_attempt_that_another_process_began_starts_where_it_stands(spans):
+def test_an_attempt_that_another_process_began_starts_where_it_stands(spans: Spans) -> None:
     following = AttemptSpans(definition())
     following.reached(Stage.EXECUTING)
     following.reached(Stage.FINALIZING)
@@ -117,7 +120,7 @@ def test_an_attempt_that_another_process_began_starts_where_it_stands(spans):
     assert spans.named("LOOP_TASK")[-1].attributes["cancelled"] is True
 
 
-def test_a_failure_is_told_by_its_word_and_as_fatal_only_when_it_is_given_up(spans):
+def test_a_failure_is_told_by_its_word_and_as_fatal_only_when_it_is_given_up(spans: Spans) -> None:
     following = AttemptSpans(definition())
     following.reached(Stage.PREPARING)
     following.troubled(Fault.IMAGE_PULL_FAILED)
@@ -133,10 +136,12 @@ def test_a_failure_is_told_by_its_word_and_as_fatal_only_when_it_is_given_up(spa
 
 
 @pytest.mark.spec("agent:157")
-def test_a_span_says_whose_attempt_it_is_and_nobody_can_say_otherwise(spans):
+def test_a_span_says_whose_attempt_it_is_and_nobody_can_say_otherwise(spans: Spans) -> None:
     following = AttemptSpans(definition())
     following.reached(Stage.PREPARING)
-    following._tell("PREPARED", {"user": "mallory", "job": "x", "task": "y", "final_job_status": 1})
+    following._record(
+        "PREPARED", {"user": "mallory", "job": "x", "task": "y", "final_job_status": 1}
+    )
     attributes = dict(spans.one("LOOP_TASK").attributes)
     assert isinstance(attributes.pop("task_created_at"), int)
     assert attributes == {
@@ -165,13 +170,13 @@ def test_a_span_says_whose_attempt_it_is_and_nobody_can_say_otherwise(spans):
     }
 
 
-def test_names_that_were_not_given_are_unknown():
+def test_names_that_were_not_given_are_unknown() -> None:
     given = job_attributes(definition(user="", project="", orgs=()), taken_ns=1)
     assert (given["user"], given["project"], given["orgs"]) == ("unknown", "unknown", "")
 
 
 @pytest.mark.spec("agent:62")
-def test_no_span_holds_outputs_patterns_messages_or_secrets(spans):
+def test_no_span_holds_outputs_patterns_messages_or_secrets(spans: Spans) -> None:
     record = JobRecord(
         outputs={"secret/file.csv": "highly_sensitive"},
         unmatched_patterns=("hidden/pattern*.csv",),
@@ -211,8 +216,10 @@ def test_no_span_holds_outputs_patterns_messages_or_secrets(spans):
 
 
 @pytest.mark.spec("agent:158")
-async def test_an_error_in_telling_leaves_the_attempt_as_it_is(spans, monkeypatch):
-    def broken(*_args, **_more):
+async def test_an_error_in_telling_leaves_the_attempt_as_it_is(
+    spans: Spans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: Any, **_more: Any) -> None:
         raise RuntimeError("nothing to say")
 
     monkeypatch.setattr(attempt_spans, "job_attributes", broken)
@@ -232,7 +239,7 @@ async def test_an_error_in_telling_leaves_the_attempt_as_it_is(spans, monkeypatc
     assert spans.all == ()
 
 
-def check_span(task_type="DBSTATUS"):
+def check_span(task_type: str = "DBSTATUS") -> CheckSpan:
     order = DatabaseStatusOrder(image="ghcr.io/o/tpp-database-utils:latest", image_sha=IMAGE)
     return CheckSpan(task_type, "tpp", order)
 
@@ -242,8 +249,8 @@ def check_span(task_type="DBSTATUS"):
     [(b"db-maintenance;1", True, "1"), (b"none;0", False, "0"), (b"", False, "")],
 )
 def test_a_status_check_tells_what_it_found_and_how_many_builds_run(
-    spans, answer, maintenance, count
-):
+    spans: Spans, answer: bytes, maintenance: bool, count: str
+) -> None:
     check_span().found_status(status_finding(answer))
     assert dict(spans.one("LOOP_TASK").attributes) == {
         "backend": "tpp",
@@ -256,7 +263,7 @@ def test_a_status_check_tells_what_it_found_and_how_many_builds_run(
     }
 
 
-def test_a_data_check_tells_its_answer_and_a_failed_one_its_fault(spans):
+def test_a_data_check_tells_its_answer_and_a_failed_one_its_fault(spans: Spans) -> None:
     check_span("DBDATACHECK").found_data(DataCheckStatus.OK)
     check_span("DBDATACHECK").failed(Fault.CHECK_ANSWER_REFUSED)
     good, bad = spans.named("LOOP_TASK")

@@ -2,93 +2,80 @@
 
 import json
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rap import ids
-from rap.egress import AgentReport, Ending, Fault, JobOutcome, JobProgress, Stage
-from rap.messages import (
-    AttemptResult,
-    BackendLimits,
-    DatabaseCheck,
-    JobAttempt,
-    KnownJob,
-    KnownRap,
-    StopReason,
-    Window,
-)
-from rap.models import CreateRequest, JobLimits, JobSpec, Study
+from rap.egress import AgentReport, Ending, Fault, Interruption, JobOutcome, JobProgress, Stage
+from rap.messages.backends import BackendLimits
+from rap.messages.checks import DatabaseCheck
+from rap.messages.jobs import AttemptResult, JobAttempt, StopReason
+from rap.messages.orders import Window
+from rap.messages.workspaces import KnownJob, KnownRap
+from rap.models import JobLimits, JobSpec, Study
 from rap.rows import (
     BackendRow,
     HoldUp,
     MaintenanceType,
+    OpenWindow,
     OrderEntry,
     OrderKind,
     QueueEntry,
     SlotEntry,
-    WindowKind,
 )
+from rap.sentences import CODE_SENTENCES, OTHER_STORAGE_REMEDY, interrupted_sentence
 from rap.status import State, StatusCode
-from rap.temporal import LONGEST_VALUE, MOST_BYTES, search_attributes
-from workflows.definition import job_definition
-from workflows.describe import (
-    MOST_ROWS,
-    JobLine,
-    check_details,
-    clean_up_texts,
-    ended_details,
-    job_texts,
-    rap_code,
-    rap_details,
-    rap_texts,
-    running_details,
-    window_details,
-    window_texts,
-    workspace_details,
-    workspace_texts,
-)
-from workflows.describe_backend import MOST_WAITING, backend_details, backend_texts
+from rap.temporal.search_attributes import LONGEST_VALUE, MOST_BYTES, search_attributes
+from rap.windows import WindowKind
+from tests.support.factories import COMMIT, create_request, job_spec, study
+from workflows.backend.state import MOST_WAITING
+from workflows.backend.texts import backend_details, backend_texts
+from workflows.job.conclusion import conclude
+from workflows.job.definition import job_definition
+from workflows.job.texts import clean_up_texts, ended_details, job_texts, running_details
 from workflows.markdown import (
     LONGEST_DETAILS,
     LONGEST_SUMMARY,
     brief,
     code,
     details,
+    moment,
     plain,
     summary,
     workflow_link,
 )
-from workflows.results import conclude
+from workflows.rap.progress import Progress
+from workflows.rap.texts import rap_details, rap_texts
+from workflows.texts import (
+    MOST_ROWS,
+    check_details,
+    window_details,
+    window_texts,
+    workspace_details,
+    workspace_texts,
+)
 
 pytestmark = pytest.mark.unit
 
 NOON = 1_700_000_000.0  # 2023-11-14 22:13:20Z
 NS = "default"
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 EVIL = "a|b <img src=x onerror=y> [c](javascript:d) `e` *f*\n# g ![h](http://i) &amp; \\|"
 anything = st.one_of(st.text(max_size=300), st.just(EVIL), st.text("|`\\\n<>[]()*_&#", max_size=40))
 
 
-def spec(**changes: object) -> JobSpec:
-    given: dict[str, object] = {
-        "id": "jobjobjobjobjobj",
-        "rap_id": "raprapraprapraps",
-        "action": "fit_model",
+def spec(**changes: Any) -> JobSpec:
+    given: dict[str, Any] = {
         "backend": "tpp",
         "workspace": "asthma",
-        "study": Study(
-            git_repo_url="https://github.com/opensafely/asthma", commit=COMMIT, branch="main"
-        ),
+        "study": study(git_repo_url="https://github.com/opensafely/asthma"),
         "run_command": "python:v2 fit.py",
-        "requires_db": False,
-        "outputs": {},
         "user": "grace",
         "project": "breath",
-        "created_at": 1,
     }
-    return JobSpec.model_validate(given | changes)
+    return job_spec(**({"action": "fit_model"} | given | changes))
 
 
 def attempt(job: JobSpec, host: str = "h1", number: int = 2) -> JobAttempt:
@@ -135,14 +122,14 @@ def outside_code(shown: str) -> str:
 
 
 @given(anything)
-def test_a_text_of_others_is_one_line_that_means_nothing_to_markdown(text):
+def test_a_text_of_others_is_one_line_that_means_nothing_to_markdown(text: str) -> None:
     shown = plain(text)
     assert not re.search(r"[\n|<>`*_\[\]()!\\~$\"]", shown)
     assert "&" not in re.sub(r"&#\d+;", "", shown)
     assert not re.search(r"https?:", shown)
 
 
-def test_a_text_of_others_reads_as_it_was_written():
+def test_a_text_of_others_reads_as_it_was_written() -> None:
     def unescape(found: "re.Match[str]") -> str:
         return chr(int(found[1]))
 
@@ -150,7 +137,7 @@ def test_a_text_of_others_reads_as_it_was_written():
 
 
 @given(anything)
-def test_code_ends_where_it_began(text):
+def test_code_ends_where_it_began(text: str) -> None:
     shown = code(text)
     assert shown.count("`") in (0, 2)
     assert "|" not in shown
@@ -159,14 +146,14 @@ def test_code_ends_where_it_began(text):
         assert shown[0] == shown[-1] == "`"
 
 
-def test_a_command_is_shown_as_it_is_and_a_long_one_is_cut():
+def test_a_command_is_shown_as_it_is_and_a_long_one_is_cut() -> None:
     assert code("r:v1 x.R --config '{\"a\": 1}'") == "`r:v1 x.R --config '{\"a\": 1}'`"
     assert code("x" * 200) == f"`{'x' * 119}…`"
     assert code("") == ""
 
 
 @given(st.text(), st.sampled_from(["é", "😀", "\n", '"', "x"]))
-def test_summaries_and_details_are_never_larger_than_temporal_takes(text, letter):
+def test_summaries_and_details_are_never_larger_than_temporal_takes(text: str, letter: str) -> None:
     for made, size in ((summary, LONGEST_SUMMARY), (details, LONGEST_DETAILS)):
         for one in (text, letter * size, text + letter * 30_000):
             shown = made(one)
@@ -176,7 +163,7 @@ def test_summaries_and_details_are_never_larger_than_temporal_takes(text, letter
 
 
 @given(st.text(), st.sampled_from(["é", "😀", "x"]))
-def test_search_attributes_are_never_larger_than_temporal_takes(text, letter):
+def test_search_attributes_are_never_larger_than_temporal_takes(text: str, letter: str) -> None:
     for value in (f"x{text}", letter * 5000):
         (pair,) = search_attributes(action=value)
         assert len(pair.value) <= LONGEST_VALUE
@@ -184,7 +171,7 @@ def test_search_attributes_are_never_larger_than_temporal_takes(text, letter):
     assert [pair.value for pair in search_attributes(action="fit_model")] == ["fit_model"]
 
 
-def test_a_link_is_relative_and_quotes_what_it_leads_to():
+def test_a_link_is_relative_and_quotes_what_it_leads_to() -> None:
     assert workflow_link("a]b", "job/x y", "tpp") == (
         "[a&#93;b](namespaces/tpp/workflows/job%2Fx%20y)"
     )
@@ -193,7 +180,7 @@ def test_a_link_is_relative_and_quotes_what_it_leads_to():
 # --- jobs ---
 
 
-def test_a_job_tells_what_it_is_for_whom_and_links_its_commit():
+def test_a_job_tells_what_it_is_for_whom_and_links_its_commit() -> None:
     job = spec(requires_db=True)
     texts = job_texts(job, attempt(job), namespace=NS)
     assert texts.summary == "fit_model of asthma, attempt 2"
@@ -202,7 +189,7 @@ def test_a_job_tells_what_it_is_for_whom_and_links_its_commit():
     )
     assert "requested by grace for project breath" in texts.details
     assert "attempt 2 on host `h1` of `tpp`" in texts.details
-    assert "(namespaces/default/workflows/rap%2Fraprapraprapraps)" in texts.details
+    assert "(namespaces/default/workflows/rap%2Fasthma%2Fraprapraprapraps)" in texts.details
     assert "database: yes, `default`" in texts.details
     assert "command `python:v2 fit.py`" in texts.details
 
@@ -210,21 +197,21 @@ def test_a_job_tells_what_it_is_for_whom_and_links_its_commit():
 @pytest.mark.parametrize(
     "url", ["/srv/study", "https://x.org/a) [b](javascript:c", "javascript:alert(1)"]
 )
-def test_a_repository_that_is_no_plain_address_is_not_linked(url):
+def test_a_repository_that_is_no_plain_address_is_not_linked(url: str) -> None:
     job = spec(study=Study(git_repo_url=url, commit=COMMIT, branch="main"))
     shown = job_texts(job, attempt(job), namespace=NS).details
     assert "/tree/" not in shown
     assert "](javascript" not in outside_code(shown)
 
 
-def test_a_reusable_action_is_linked_beside_the_study():
+def test_a_reusable_action_is_linked_beside_the_study() -> None:
     action = {"action_repo_url": "https://github.com/opensafely-actions/plot", "action_commit": "f"}
     job = spec(**action)
     shown = job_texts(job, attempt(job), namespace=NS).details
     assert "reusable action [f](https://github.com/opensafely-actions/plot/tree/f)" in shown
 
 
-def test_a_running_attempt_says_where_to_look_and_a_lost_one_what_is_left():
+def test_a_running_attempt_says_where_to_look_and_a_lost_one_what_is_left() -> None:
     running = attempt(spec())
     assert "Attempt 2 is with host `h1`" in running_details(running)
     texts = clean_up_texts(running, namespace=NS)
@@ -237,54 +224,53 @@ def end_of(result: AttemptResult) -> str:
     return ended_details(attempt(spec()), result, conclusion)
 
 
-def test_an_attempt_that_ended_tells_how_and_what_each_stage_took():
+def test_an_attempt_that_ended_tells_how_and_what_each_stage_took() -> None:
     outcome = JobOutcome(
         task_id="t",
         ending=Ending.COMPLETED,
         exit_code=3,
+        image_id="sha256:" + "a" * 64,
         memory_peak_bytes=3 * 2**20,
         memory_limit_bytes=2**30,
         stages={Stage.EXECUTING: NOON + 2, Stage.PREPARING: NOON, Stage.EXECUTED: NOON + 62.5},
     )
     shown = end_of(AttemptResult(outcome=outcome))
     assert "ended: **nonzero_exit**" in shown
+    assert "Image `sha256:aaa" in shown
     assert "Exit code 3, at most 3 of 1024 MiB of memory at once" in shown
     assert cells(shown, "preparing") == ["preparing", "2023-11-14 22:13:20Z", "2.0"]
     assert cells(shown, "executing")[2] == "60.5"
     assert cells(shown, "executed ")[2] == ""
 
 
-def test_an_attempt_without_an_outcome_says_so_and_one_that_failed_names_its_fault():
+def test_an_attempt_without_an_outcome_says_so_and_one_that_failed_names_its_fault() -> None:
     assert "did not tell" in end_of(AttemptResult(stopped=StopReason.HOST_LOST))
     failed = JobOutcome(task_id="t", ending=Ending.FAILED, fault=Fault.DISK_FULL)
     assert "Fault: disk_full" in end_of(AttemptResult(outcome=failed))
 
 
+def test_an_attempt_that_was_interrupted_names_what_interrupted_it() -> None:
+    lost = JobOutcome(
+        task_id="t", ending=Ending.INTERRUPTED, interruption=Interruption.HOST_REBOOTED
+    )
+    assert f"Interrupted: {Interruption.HOST_REBOOTED.value}" in end_of(AttemptResult(outcome=lost))
+
+
 # --- RAPs and workspaces ---
 
 
-def line(number: int = 0, **changes: object) -> JobLine:
-    given: dict[str, object] = {
-        "job_id": f"job{number}",
-        "action": f"action{number}",
-        "code": StatusCode.SUCCEEDED,
-        "message": StatusCode.SUCCEEDED.message,
-        "attempt": 1,
-        "host": "h1",
-        "has_page": True,
-    }
-    return JobLine(**(given | changes))  # type: ignore[arg-type]
+def line(number: int = 0, code: StatusCode = StatusCode.SUCCEEDED, **changes: Any) -> Progress:
+    job = spec(id=f"job{number}", action=f"action{number}")
+    given = {"code": code, "message": CODE_SENTENCES[code], "host": "h1"}
+    return Progress(number, job, **(given | changes))
 
 
-def test_a_rap_tells_what_was_asked_for_and_by_whom():
-    request = CreateRequest(
-        rap_id="r",
-        backend="tpp",
+def test_a_rap_tells_what_was_asked_for_and_by_whom() -> None:
+    request = create_request(
+        "fit_model",
+        "a`b",
         workspace="asthma",
         repo_url="https://github.com/opensafely/asthma.git",
-        branch="main",
-        commit=COMMIT,
-        requested_actions=("fit_model", "a`b"),
         created_by="grace",
         force_run_dependencies=True,
     )
@@ -295,20 +281,30 @@ def test_a_rap_tells_what_was_asked_for_and_by_whom():
     assert "run again as well" in texts.details
 
 
-def test_a_rap_has_a_table_of_its_jobs():
+def test_a_job_that_waits_for_its_next_attempt_says_which_and_why() -> None:
+    reason = interrupted_sentence(Interruption.ENGINE_RESTARTED, 1)
+    waiting = line(code=StatusCode.WAITING_ON_NEW_TASK, message=reason, attempt=2)
+    shown = rap_details("tpp", [waiting], namespace=NS)
+    *told, why = cells(shown, "[action0]")[1:]
+    assert told == ["waiting_on_new_task", "2", "`h1`"]
+    assert why.startswith("The container engine of the backend was restarted while the job ran")
+
+
+def test_a_rap_has_a_table_of_its_jobs() -> None:
     failed = line(1, code=StatusCode.NONZERO_EXIT, message=f"Job exited with an error: {EVIL}")
-    never = line(2, code=StatusCode.DEPENDENCY_FAILED, message="", host="", has_page=False)
+    never = line(2, code=StatusCode.DEPENDENCY_FAILED, message="", host="")
     shown = rap_details("tpp", [line(), failed, never], namespace=NS)
     assert "**3 jobs:** 1 succeeded, 1 nonzero_exit, 1 dependency_failed" in shown
     assert cells(shown, "[action0]") == [
-        "[action0](namespaces/default/workflows/job%2Fjob0)", "succeeded", "1", "`h1`", "",
+        "[action0](namespaces/default/workflows/job%2Fasthma%2Faction0%2Fjob0)",
+        "succeeded", "1", "`h1`", "",
     ]  # fmt: skip
     assert cells(shown, "[action1]")[4].startswith("Job exited with an error&#58; a&#124;b")
     assert cells(shown, "action2")[:2] == ["action2", "dependency_failed"]
     assert "<img" not in shown
 
 
-def test_a_large_rap_shows_its_failed_and_unfinished_jobs_first():
+def test_a_large_rap_shows_its_failed_and_unfinished_jobs_first() -> None:
     jobs = [line(number) for number in range(400)]
     jobs += [line(401, code=StatusCode.EXECUTING), line(402, code=StatusCode.JOB_ERROR)]
     shown = rap_details("tpp", jobs, namespace=NS)
@@ -318,20 +314,7 @@ def test_a_large_rap_shows_its_failed_and_unfinished_jobs_first():
     assert f"… and {402 - MOST_ROWS} more" in shown
 
 
-@pytest.mark.parametrize(
-    ("codes", "told"),
-    [
-        ("succeeded succeeded", "succeeded"),
-        ("succeeded dependency_failed nonzero_exit cancelled_by_user", "nonzero_exit"),
-        ("dependency_failed succeeded", "dependency_failed"),
-        ("cancelled_by_user cancelled_by_user", "cancelled_by_user"),
-    ],
-)
-def test_a_rap_that_ended_tells_why_its_first_failed_job_did(codes, told):
-    assert rap_code(StatusCode(one) for one in codes.split()) == told
-
-
-def test_a_workspace_tells_its_raps_and_current_jobs():
+def test_a_workspace_tells_its_raps_and_current_jobs() -> None:
     rap = KnownRap(rap_id="r1", repo_url="u", commit=COMMIT, count=3, created_at=NOON)
     jobs = {
         name: KnownJob(job_id=f"j{name}", rap_id="r1", state=state)
@@ -349,14 +332,14 @@ def test_a_workspace_tells_its_raps_and_current_jobs():
 # --- checks and windows ---
 
 
-def test_a_check_tells_what_it_found():
+def test_a_check_tells_what_it_found() -> None:
     check = DatabaseCheck(backend="tpp", image="x/tpp-database-utils:latest")
     assert "is being made" in check_details(check, namespace=NS)
     assert "found `db-maintenance`" in check_details(check, namespace=NS, answer="db-maintenance")
     assert "found nothing" in check_details(check, namespace=NS, answer="")
 
 
-def test_a_window_tells_until_when_it_is_open_and_who_made_it():
+def test_a_window_tells_until_when_it_is_open_and_who_made_it() -> None:
     window = Window(
         backend="tpp", name="patch", kind=WindowKind.REBOOT, seconds=3600, by="ada", why=EVIL
     )
@@ -371,7 +354,15 @@ def test_a_window_tells_until_when_it_is_open_and_who_made_it():
 # --- backends ---
 
 
-def test_a_backend_tells_its_switches_and_whose_limits_are_in_force():
+def test_a_window_without_its_workflow_says_when_it_ends_and_how_to_end_it_now() -> None:
+    lost = OpenWindow(kind=WindowKind.PAUSE, until=NOON, workflow_id="window/x", missing=True)
+    shown = backend_details(row(paused=True, windows={"patch": lost, "hand": lost}))
+    assert "`patch` (pause) until" in shown
+    assert "**its workflow is missing**" in shown
+    assert "`rap backend unpause" in shown
+
+
+def test_a_backend_tells_its_switches_and_whose_limits_are_in_force() -> None:
     shown = backend_details(
         row(
             paused=True,
@@ -379,7 +370,7 @@ def test_a_backend_tells_its_switches_and_whose_limits_are_in_force():
             maintenance=True,
             maintenance_type=MaintenanceType.SCHEDULED,
             maintenance_since=NOON - 50,
-            windows={"patch": WindowKind.REBOOT},
+            windows={"patch": OpenWindow(kind=WindowKind.REBOOT)},
             max_workers=3,
             max_db_workers=4,
             limits_ordered=True,
@@ -395,7 +386,7 @@ def test_a_backend_tells_its_switches_and_whose_limits_are_in_force():
     assert backend_texts("tpp").summary.startswith("Backend tpp")
 
 
-def test_a_backend_lists_what_runs_with_its_stage_and_what_waits_with_its_priority():
+def test_a_backend_lists_what_runs_with_its_stage_and_what_waits_with_its_priority() -> None:
     progress = JobProgress(
         job_id="jobjobjobjobjobj", rap_id="r", attempt=1, stage=Stage.PREPARING, since=NOON,
         trouble=Fault.GIT_UNREACHABLE,
@@ -406,13 +397,14 @@ def test_a_backend_lists_what_runs_with_its_stage_and_what_waits_with_its_priori
                 SlotEntry(**entry(), host="h1"),
                 SlotEntry(**entry(job_id="other", action="", since=NOON - 86400), host="h2"),
             ),
+            waiting=1,
             queue=(QueueEntry(**entry(action=EVIL, requires_db=True, weight=2)),),
             priorities={"raprapraprapraps": 1},
             agents=(AgentReport(backend="tpp", host="h1", at=NOON, jobs=(progress,)),),
         )
     )
     assert cells(shown, "[fit") == [
-        "[fit&#95;model](namespaces/default/workflows/job%2Fjobjobjobjobjobj)",
+        "[fit&#95;model](namespaces/default/workflows/job%2Fasthma%2Ffit_model%2Fjobjobjobjobjobj)",
         "`asthma`", "preparing, trouble: git_unreachable", "`h1`", "22:12:20", "no",
     ]  # fmt: skip
     assert cells(shown, "[other]")[2:5] == ["handed over", "`h2`", "2023-11-13 22:13:20"]
@@ -422,7 +414,7 @@ def test_a_backend_lists_what_runs_with_its_stage_and_what_waits_with_its_priori
     assert "<img" not in shown
 
 
-def test_a_backend_tells_of_each_agent_and_which_is_out_of_contact():
+def test_a_backend_tells_of_each_agent_and_which_is_out_of_contact() -> None:
     executing = JobProgress(
         job_id="jobjobjobjobjobj", rap_id="r", attempt=1, stage=Stage.EXECUTING, since=NOON
     )
@@ -445,12 +437,29 @@ def test_a_backend_tells_of_each_agent_and_which_is_out_of_contact():
     assert cells(shown, "[fit")[2] == "executing (out of contact)"
 
 
-def test_a_backend_without_agents_says_that_nothing_starts():
+def test_a_backend_without_agents_says_that_nothing_starts() -> None:
     shown = backend_details(row(hold_up=HoldUp.NO_AGENT, last_seen=NOON - 600))
     assert "**No agent is in contact** since 2023-11-14 22:03:20Z: nothing starts" in shown
 
 
-def test_the_last_orders_tell_who_when_and_why_in_bounds():
+def test_a_host_with_a_storage_of_its_own_is_told_with_the_remedy() -> None:
+    report = AgentReport(backend="b", host="h", at=NOON)
+    refused = report.model_copy(update={"closed": (Fault.OTHER_STORAGE,)})
+    assert OTHER_STORAGE_REMEDY in backend_details(row(agents=(refused,), last_seen=NOON))
+    assert OTHER_STORAGE_REMEDY not in backend_details(row(agents=(report,), last_seen=NOON))
+
+
+def test_a_host_in_trouble_says_what_it_does_not_take() -> None:
+    faults, images = (Fault.DATABASE_NETWORK_MISSING, Fault.DISK_FULL), ("0123456789ab",)
+    report = AgentReport(backend="b", host="h", at=NOON, closed=faults, missing_images=images)
+    shown = backend_details(row(hold_up=HoldUp.CLOSED, agents=(report,), last_seen=NOON))
+    assert "**No host can start jobs**" in shown
+    assert cells(shown, "`h`")[-1] == (
+        "0 more, **database_network_missing, disk_full, 1 images missing**"
+    )
+
+
+def test_the_last_orders_tell_who_when_and_why_in_bounds() -> None:
     orders = [
         OrderEntry(at=NOON + n, kind=OrderKind.PAUSE, by=EVIL, why="w" * 5000) for n in range(50)
     ]
@@ -463,15 +472,16 @@ def test_the_last_orders_tell_who_when_and_why_in_bounds():
 
 
 @given(anything, anything)
-def test_whatever_a_backend_is_told_its_tables_keep_their_columns(name, why):
+def test_whatever_a_backend_is_told_its_tables_keep_their_columns(name: str, why: str) -> None:
     shown = backend_details(
         row(
             slots=(SlotEntry(**entry(action=name, workspace=why, rap_id=name), host=why),),
+            waiting=1,
             queue=(QueueEntry(**entry(action=name, workspace=why, rap_id=name)),),
             agents=(AgentReport(backend="tpp", host=name, at=NOON, version=why, engine=name),),
             orders=(OrderEntry(at=NOON, kind=OrderKind.LIMITS, detail=name, by=why, why=why),),
             priorities={name: 1},
-            windows={name: WindowKind.PAUSE},
+            windows={name: OpenWindow(kind=WindowKind.PAUSE)},
         )
     )
     columns = 0
@@ -485,24 +495,33 @@ def test_whatever_a_backend_is_told_its_tables_keep_their_columns(name, why):
     assert "<" not in outside_code(shown)
 
 
-def test_a_page_is_small_however_much_there_is():
+def test_a_page_is_small_however_much_there_is() -> None:
     many = tuple(QueueEntry(**entry(job_id=f"j{n}", workspace="w" * 99)) for n in range(10_000))
     slots = tuple(
         SlotEntry(**entry(job_id=f"j{n}", action="a" * 99), host="h1") for n in range(900)
     )
     agents = tuple(AgentReport(backend="tpp", host=f"h{n}", at=NOON) for n in range(500))
-    shown = backend_details(row(queue=many, slots=slots, agents=agents))
+    shown = backend_details(
+        row(waiting=len(many), queue=many[:MOST_WAITING], slots=slots, agents=agents)
+    )
     assert "**10000 waiting**" in shown
     assert f"… and {10_000 - MOST_WAITING} more" in shown
     # A proxy in front of the Web UI takes it in a request line of 64 KiB.
     assert len(shown) < 24_000
 
 
-def test_a_time_of_today_goes_without_its_date():
+def test_a_time_of_today_goes_without_its_date() -> None:
     assert brief(NOON, NOON) == "22:13:20"
     assert brief(NOON - 86400, NOON) == "2023-11-13 22:13:20"
     assert brief(None, NOON) == "never"
 
 
-def test_ids_lead_to_pages():
+def test_ids_lead_to_pages() -> None:
     assert workflow_link("x", ids.backend_workflow_id("tpp"), NS).endswith("/backend%2Ftpp)")
+
+
+@given(st.floats() | st.integers())
+def test_any_number_can_be_shown_as_a_time(at: float) -> None:
+    shown = moment(at)
+    assert shown.endswith("Z") or shown == "at no time"
+    assert brief(at, NOON)

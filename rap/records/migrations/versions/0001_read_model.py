@@ -1,4 +1,4 @@
-"""Intents, jobs and backends."""
+"""The read model: intents, jobs and backends."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -48,8 +48,15 @@ def upgrade() -> None:
         sa.Column("completed_at", sa.BigInteger),
         sa.Column("trace_context", sa.Text, nullable=False),
         sa.Column("metrics", sa.Text, nullable=False),
+        sa.Column("trace_attributes", sa.Text, nullable=False),
+        sa.Column("wait_for", sa.Text, nullable=False),
     )
     op.create_index("job_by_rap", "job", ["rap_id", "position"], unique=True)
+    op.create_index("job_by_workspace", "job", ["workspace", "backend", "created_at"])
+    unfinished = sa.text("completed_at IS NULL")
+    op.create_index(
+        "job_unfinished", "job", ["backend"], sqlite_where=unfinished, postgresql_where=unfinished
+    )
     op.create_table(
         "backend",
         sa.Column("slug", sa.Text, primary_key=True),

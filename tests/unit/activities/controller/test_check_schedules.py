@@ -1,16 +1,20 @@
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
+from temporalio.client import ScheduleActionStartWorkflow
 
 from activities.controller.check_schedules import is_due
 from rap.errors import ConfigurationError
 from rap.ids import CheckKind
-from rap.messages import BackendLimits, BackendStart, CheckSwitches, DatabaseCheck
+from rap.messages.backends import BackendLimits, BackendStart, CheckSwitches
+from rap.messages.checks import DatabaseCheck
 from rap.rows import BackendRow, MaintenanceType
 from rap.settings import ControllerSettings, load
 from worker_controller.schedules import wanted_schedule
-from workflows.backend_state import BackendState
-from workflows.describe_backend import backend_details
+from workflows.backend.database_checks import wanted_checks
+from workflows.backend.state import BackendState
+from workflows.backend.texts import backend_details
 
 pytestmark = pytest.mark.unit
 
@@ -22,17 +26,20 @@ INTERVAL = timedelta(minutes=5)
 @pytest.mark.parametrize(
     ("ages", "due"), [([], True), ([1], False), ([299], False), ([301], True), ([900, 1], False)]
 )
-def test_a_check_is_due_when_the_last_one_is_older_than_the_interval(ages, due):
+def test_a_check_is_due_when_the_last_one_is_older_than_the_interval(
+    ages: list[Any], due: bool
+) -> None:
     started = [NOW - timedelta(seconds=age) for age in ages]
     assert is_due(started, INTERVAL, NOW) is due
 
 
 @pytest.mark.spec("controller:165", "controller:168", "controller:169")
-def test_by_default_the_checks_of_tpp_and_of_no_other_backend_are_made():
+def test_by_default_the_checks_of_tpp_and_of_no_other_backend_are_made() -> None:
     settings = ControllerSettings()
     for kind, seconds, month in ((CheckKind.STATUS, 300, ""), (CheckKind.DATA, 86400, "202304")):
         assert wanted_schedule(kind, "test", settings) is None
         schedule = wanted_schedule(kind, "tpp", settings)
+        assert isinstance(schedule.action, ScheduleActionStartWorkflow)
         assert schedule.action.args == [
             DatabaseCheck(
                 backend="tpp",
@@ -49,7 +56,9 @@ def test_by_default_the_checks_of_tpp_and_of_no_other_backend_are_made():
     ("text", "backends"),
     [("", ("tpp",)), ("none", ()), ("emis, tpp", ("emis", "tpp")), ("test", ("test",))],
 )
-def test_which_backends_are_checked_is_a_setting(monkeypatch, text, backends):
+def test_which_backends_are_checked_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, text: str, backends: tuple[Any, ...]
+) -> None:
     monkeypatch.setenv("MAINTENANCE_ENABLED_BACKENDS", text)
     monkeypatch.setenv("DATA_CHECK_ENABLED_BACKENDS", text)
     settings = load(ControllerSettings)
@@ -80,14 +89,16 @@ def test_which_backends_are_checked_is_a_setting(monkeypatch, text, backends):
         ),
     ],
 )
-def test_a_setting_that_cannot_work_is_named_with_its_remedy(monkeypatch, name, value, sentence):
+def test_a_setting_that_cannot_work_is_named_with_its_remedy(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, sentence: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError) as refused:
         load(ControllerSettings)
     assert str(refused.value) == sentence
 
 
-def test_a_development_system_without_tpp_needs_no_setting(monkeypatch):
+def test_a_development_system_without_tpp_needs_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BACKENDS", "test")
     settings = load(ControllerSettings)
     assert wanted_schedule(CheckKind.STATUS, "test", settings) is None
@@ -103,18 +114,20 @@ def test_a_development_system_without_tpp_needs_no_setting(monkeypatch):
         (True, True, MaintenanceType.MANUAL, False, False),
     ],
 )
-def test_which_checks_are_wanted(manual, disabled, kind, status, data):
+def test_which_checks_are_wanted(
+    manual: bool, disabled: bool, kind: MaintenanceType | None, status: bool, data: bool
+) -> None:
     limits = BackendLimits(max_workers=1, max_db_workers=1)
-    state = BackendState(BackendStart(slug="tpp", limits=limits))
-    state.manual_maintenance, state.checks_disabled = manual, disabled
+    switched = {"manual_maintenance": manual, "checks_disabled": disabled}
+    state = BackendState(BackendStart(slug="tpp", limits=limits, **switched))
     state.set_maintenance(kind, now=1.0)
     wanted = CheckSwitches(backend="tpp", status=status, data=data)
-    assert state.wanted_checks() == wanted
+    assert wanted_checks(state) == wanted
     # Nothing of it is lost when the workflow continues as new.
-    assert BackendState(state.carried_over()).wanted_checks() == wanted
+    assert wanted_checks(BackendState(state.carried_over())) == wanted
 
 
-def test_the_page_of_a_backend_says_that_its_checks_are_disabled():
+def test_the_page_of_a_backend_says_that_its_checks_are_disabled() -> None:
     row = BackendRow(slug="tpp", version=1, updated_at=1.0)
     assert "checks disabled" not in backend_details(row)
     manual = {"maintenance": True, "maintenance_type": MaintenanceType.MANUAL}

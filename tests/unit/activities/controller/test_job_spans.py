@@ -1,43 +1,50 @@
 """The trace of each job, told when its record is written to a real read model."""
 
+import asyncio
 import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode as SpanStatus
 
 from activities.controller import job_spans
 from activities.controller.records import RecordsActivities
-from rap import tracing
 from rap.ids import job_id
-from rap.models import JobSpec, PrivacyLevel, Study
+from rap.models import PrivacyLevel
 from rap.records import Records
 from rap.records.migrations import upgrade
 from rap.rows import BackendUpdate, JobChanges
 from rap.status import StatusCode
+from rap.telemetry import traces
+from tests.support.factories import job_spec, study
 from tests.support.records import CREATED_AT, backend_row, change, changed, created, rap_id
+from tests.support.spans import Spans
 from tests.support.spans import spans as collecting
-from worker_controller.ticks import Ticker
+from worker_controller import ticks
 from workflows.rows import rap_rows
 
 pytestmark = pytest.mark.unit
 
 RAP = rap_id(1)
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
-ROOT = tracing.root_of(TRACE)
+ROOT = traces.root_of(TRACE)
 T = CREATED_AT
-NS = tracing.NS
+NS = traces.NS
 IMAGE = "sha256:" + "a" * 64
 
 
 @pytest.fixture
-def spans():
+def spans() -> Iterator[Spans]:
     with collecting() as collected:
         yield collected
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory):
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A read model that holds nothing yet."""
     path = tmp_path_factory.mktemp("records") / "empty.sqlite"
     upgrade(f"sqlite:///{path}")
@@ -45,7 +52,7 @@ def empty(tmp_path_factory):
 
 
 @pytest.fixture
-def records(tmp_path, empty):
+def records(tmp_path: Path, empty: Path) -> Iterator[Records]:
     path = shutil.copy(empty, tmp_path / "records.sqlite")
     records = Records.connect(f"sqlite:///{path}")
     yield records
@@ -53,28 +60,30 @@ def records(tmp_path, empty):
 
 
 @pytest.fixture
-def activities(records):
+def activities(records: Records) -> RecordsActivities:
     return RecordsActivities(records)
 
 
-async def create(activities, **values):
+async def create(activities: RecordsActivities, **values: Any) -> None:
     await activities.record_jobs(created(RAP, trace_context=TRACE, **values))
 
 
-async def move(activities, code, at, **values):
+async def move(activities: RecordsActivities, code: StatusCode, at: float, **values: Any) -> None:
     await activities.record_jobs(changed(RAP, "analyse", code, at, **values))
 
 
-def of_jobs(spans):
+def of_jobs(spans: Spans) -> list[Any]:
     return [span for span in spans.all if span.instrumentation_scope.name == "jobs"]
 
 
-def times(span):
+def times(span: ReadableSpan) -> tuple[int, int]:
     return (span.start_time - T * NS, span.end_time - T * NS)
 
 
 @pytest.mark.spec("controller:199")
-async def test_each_change_tells_the_code_that_was_left_from_entry_to_exit(activities, spans):
+async def test_each_change_tells_the_code_that_was_left_from_entry_to_exit(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     await create(activities)
     await move(activities, StatusCode.WAITING_ON_WORKERS, T + 1.5)
     await move(activities, StatusCode.INITIATED, T + 4)
@@ -98,8 +107,8 @@ async def test_each_change_tells_the_code_that_was_left_from_entry_to_exit(activ
     [(StatusCode.SUCCEEDED, True), (StatusCode.NONZERO_EXIT, False)],
 )
 async def test_the_end_is_a_marker_and_the_root_that_the_job_was_given(
-    activities, spans, code, succeeded
-):
+    activities: RecordsActivities, spans: Spans, code: StatusCode, succeeded: bool
+) -> None:
     await create(activities)
     await move(activities, StatusCode.EXECUTING, T + 5)
     await move(activities, code, T + 65)
@@ -115,8 +124,10 @@ async def test_the_end_is_a_marker_and_the_root_that_the_job_was_given(
 
 
 @pytest.mark.spec("controller:201")
-async def test_what_goes_on_meanwhile_is_no_part_of_a_jobs_trace(activities, spans):
-    with tracing.span("api", "request"):
+async def test_what_goes_on_meanwhile_is_no_part_of_a_jobs_trace(
+    activities: RecordsActivities, spans: Spans
+) -> None:
+    with traces.span("api", "request"):
         await create(activities)
         await move(activities, StatusCode.SUCCEEDED, T + 5)
     request = spans.one("request").context.trace_id
@@ -135,7 +146,9 @@ async def test_what_goes_on_meanwhile_is_no_part_of_a_jobs_trace(activities, spa
         (StatusCode.INTERNAL_ERROR, True),
     ],
 )
-async def test_only_an_internal_error_makes_spans_of_an_error(activities, spans, code, is_error):
+async def test_only_an_internal_error_makes_spans_of_an_error(
+    activities: RecordsActivities, spans: Spans, code: StatusCode, is_error: bool
+) -> None:
     await create(activities)
     await move(activities, code, T + 5)
     for span in of_jobs(spans):
@@ -146,14 +159,15 @@ async def test_only_an_internal_error_makes_spans_of_an_error(activities, spans,
 
 
 @pytest.mark.spec("controller:203", "controller:208")
-async def test_a_finished_job_says_what_it_was_and_how_it_ended(activities, spans):
-    spec = JobSpec(
+async def test_a_finished_job_says_what_it_was_and_how_it_ended(
+    activities: RecordsActivities, spans: Spans
+) -> None:
+    spec = job_spec(
         id=job_id(RAP, "analyse"),
         rap_id=RAP,
-        action="analyse",
         backend="tpp",
         workspace="asthma",
-        study=Study(git_repo_url="https://github.com/opensafely/s", commit="c" * 40, branch="b"),
+        study=study(git_repo_url="https://github.com/opensafely/s", commit="c" * 40, branch="b"),
         run_command="cox:v1 model",
         requires_db=True,
         outputs={PrivacyLevel.MODERATELY_SENSITIVE: {"secret_name": "hidden/pattern*.csv"}},
@@ -204,7 +218,9 @@ async def test_a_finished_job_says_what_it_was_and_how_it_ended(activities, span
 
 
 @pytest.mark.spec("controller:203")
-async def test_extras_get_their_prefix_and_replace_nothing(activities, spans, records):
+async def test_extras_get_their_prefix_and_replace_nothing(
+    activities: RecordsActivities, spans: Spans, records: Records
+) -> None:
     extras = {"colour": "red", "job.id": "other", "id": "another", "job.orgs": "o"}
     await create(activities, trace_attributes=extras)
     with structlog.testing.capture_logs() as logs:
@@ -217,7 +233,9 @@ async def test_extras_get_their_prefix_and_replace_nothing(activities, spans, re
     assert "the trace attribute colour of a job is sent as job.colour" in warnings
 
 
-async def test_a_write_that_comes_again_or_late_is_told_once(activities, spans):
+async def test_a_write_that_comes_again_or_late_is_told_once(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     await create(activities)
     for _ in range(3):
         await move(activities, StatusCode.EXECUTING, T + 5)
@@ -229,7 +247,9 @@ async def test_a_write_that_comes_again_or_late_is_told_once(activities, spans):
     assert told == ["CREATED", "EXECUTING", "SUCCEEDED", "JOB"]
 
 
-async def test_several_changes_of_one_write_are_told_in_their_order(activities, spans):
+async def test_several_changes_of_one_write_are_told_in_their_order(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     codes = [StatusCode.INITIATED, StatusCode.EXECUTING, StatusCode.SUCCEEDED]
     changes = [change(RAP, "analyse", code, T + i) for i, code in enumerate(codes, 1)]
     await activities.record_jobs(
@@ -242,7 +262,9 @@ async def test_several_changes_of_one_write_are_told_in_their_order(activities, 
     ]
 
 
-async def test_stages_that_agents_report_are_told_too(activities, spans):
+async def test_stages_that_agents_report_are_told_too(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     await create(activities)
     await move(activities, StatusCode.INITIATED, T + 1)
     row = backend_row()
@@ -254,7 +276,9 @@ async def test_stages_that_agents_report_are_told_too(activities, spans):
     assert times(spans.one("INITIATED")) == (NS, 2_250_000_000)
 
 
-async def test_a_job_without_a_trace_is_passed_over(activities, spans):
+async def test_a_job_without_a_trace_is_passed_over(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     await activities.record_jobs(created(RAP))
     await move(activities, StatusCode.SUCCEEDED, T + 1)
     assert of_jobs(spans) == []
@@ -262,9 +286,9 @@ async def test_a_job_without_a_trace_is_passed_over(activities, spans):
 
 @pytest.mark.spec("controller:204")
 async def test_an_error_in_telling_changes_no_record_and_is_logged(
-    activities, spans, records, monkeypatch
-):
-    def broken(*_):
+    activities: RecordsActivities, spans: Spans, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
         raise RuntimeError("no attributes today")
 
     await create(activities)
@@ -277,7 +301,9 @@ async def test_an_error_in_telling_changes_no_record_and_is_logged(
 
 
 @pytest.mark.spec("controller:205")
-async def test_each_job_handled_in_a_write_tells_where_it_came_from_and_went(activities, spans):
+async def test_each_job_handled_in_a_write_tells_where_it_came_from_and_went(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     await create(activities)
     await move(activities, StatusCode.EXECUTING, T + 5)
     handled, loop = spans.one("LOOP_JOB"), spans.one("LOOP")
@@ -296,7 +322,9 @@ async def test_each_job_handled_in_a_write_tells_where_it_came_from_and_went(act
 
 
 @pytest.mark.spec("controller:205")
-async def test_a_write_that_fails_is_told_with_its_error(activities, spans):
+async def test_a_write_that_fails_is_told_with_its_error(
+    activities: RecordsActivities, spans: Spans
+) -> None:
     with pytest.raises(Exception, match="has no job"):
         await move(activities, StatusCode.EXECUTING, T + 5)
     handled = spans.one("LOOP_JOB")
@@ -310,17 +338,25 @@ async def test_a_write_that_fails_is_told_with_its_error(activities, spans):
 
 @pytest.mark.spec("controller:206")
 async def test_a_tick_tells_of_every_job_that_is_not_over_but_not_the_first(
-    activities, records, spans
-):
+    activities: RecordsActivities, records: Records, spans: Spans
+) -> None:
     actions = ("waits", "runs", "ended")
     await activities.record_jobs(created(RAP, *actions, trace_context=TRACE))
     await activities.record_jobs(changed(RAP, "runs", StatusCode.EXECUTING, T + 5))
     await activities.record_jobs(changed(RAP, "ended", StatusCode.SUCCEEDED, T + 5))
     spans.clear()
-    ticker = Ticker(records, 30)
-    await ticker.tick()
-    assert spans.all == ()
-    await ticker.tick()
+    pauses = 0
+
+    async def two_pauses(_seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        # Before the first pause nothing is told; after the second the ticks are stopped.
+        assert len([name for name in spans.names if name == "TICK"]) == pauses - 1
+        if pauses == 2:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await ticks.tick_for_ever(records, 30, pause=two_pauses)
     tick = spans.one("TICK")
     children = [span for span in spans.all if span is not tick]
     assert sorted(span.name for span in children) == ["CREATED", "EXECUTING"]

@@ -1,16 +1,25 @@
 import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from activities.controller.project import ProjectActivities, check_request
-from rap.errors import RequestRefused
+from activities.controller.project import ProjectActivities, validate_request
+from rap.errors import RequestRefused, Unavailable
 from rap.git import GitCache
-from rap.models import CreateRequest, RefusalKind
+from rap.models import ProjectAnswer, RefusalKind
+from rap.records import Records
+from rap.records.migrations import upgrade
 from rap.settings import ControllerSettings
+from rap.status import StatusCode
+from tests.support.factories import create_request
 from tests.support.git_server import StudyRepo
+from tests.support.records import changed, created, rap_id
 
 pytestmark = pytest.mark.unit
 
@@ -28,43 +37,58 @@ actions:
 
 
 @pytest.fixture
-def study(tmp_path):
+def study(tmp_path: Path) -> StudyRepo:
     return StudyRepo(tmp_path / "study")
 
 
 @pytest.fixture
-def git(tmp_path):
+def git(tmp_path: Path) -> GitCache:
     return GitCache(tmp_path / "repos", proxy_domain="x.invalid", token="", user="u")
 
 
 @pytest.fixture
-def load(tmp_path, git, study):
-    async def load(settings=None, **changes):
-        fields = {
-            "rap_id": "a1b2c3d4e5f6g7h8",
-            "backend": "test",
-            "workspace": "my-workspace",
-            "repo_url": study.url,
-            "branch": "main",
-            "commit": "0" * 40,
-            "requested_actions": ("a",),
-        }
-        settings = ControllerSettings(allow_local_git_repos=True, **(settings or {}))
-        activities = ProjectActivities(settings, git)
+def load(tmp_path: Path, git: GitCache, study: StudyRepo) -> Callable[..., Any]:
+    async def load(settings: dict[str, Any] | None = None, **changes: Any) -> ProjectAnswer:
+        own = ControllerSettings(allow_local_git_repos=True, **(settings or {}))
+        activities = ProjectActivities(own, git)
         return await ActivityEnvironment().run(
-            activities.load_project, CreateRequest(**(fields | changes))
+            activities.load_project, create_request("a", **({"repo_url": study.url} | changes))
         )
 
     return load
 
 
-async def test_a_project_is_loaded_with_what_the_settings_add(load, study, monkeypatch):
+async def test_a_project_is_loaded_with_the_number_of_unfinished_jobs_of_its_backend(
+    tmp_path: Path, git: GitCache, study: StudyRepo
+) -> None:
+    commit = study.commit({"project.yaml": PROJECT})
+    request = create_request("a", repo_url=study.url, commit=commit)
+    settings = ControllerSettings(allow_local_git_repos=True)
+    url = f"sqlite:///{tmp_path / 'records.sqlite'}"
+    upgrade(url)
+    with closing(Records.connect(url)) as records:
+        records.record_jobs(created(rap_id(1), "a", "b", "c"))
+        records.record_jobs(created(rap_id(2), "a", backend="tpp"))
+        records.record_jobs(changed(rap_id(1), "b", StatusCode.SUCCEEDED, 1.0))
+        activities = ProjectActivities(settings, git, records=records)
+        answer = await ActivityEnvironment().run(activities.load_project, request)
+        assert answer.project.unfinished == 2
+    away = Records.connect(f"sqlite:///{tmp_path / 'nothing.sqlite'}")
+    activities = ProjectActivities(settings, git, records=away)
+    answer = await ActivityEnvironment().run(activities.load_project, request)
+    assert answer.project.unfinished == 0
+    away.close()
+
+
+async def test_a_project_is_loaded_with_what_the_settings_add(
+    load: Callable[..., Any], study: StudyRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TEST_JOB_CPU_COUNT", "1.5")
     commit = study.commit({"project.yaml": PROJECT})
     answer = await load(
         {
             "docker_registry": "registry.example/x",
-            "workspace_ehrql_max_join_count": {"my-workspace": 7, "other": 8},
+            "workspace_ehrql_max_join_count": {"workspace": 7, "other": 8},
         },
         commit=commit,
     )
@@ -78,7 +102,9 @@ async def test_a_project_is_loaded_with_what_the_settings_add(load, study, monke
 
 
 @pytest.mark.spec("controller:108")
-async def test_the_limits_of_a_backend_beat_the_defaults(load, study, monkeypatch):
+async def test_the_limits_of_a_backend_beat_the_defaults(
+    load: Callable[..., Any], study: StudyRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     commit = study.commit({"project.yaml": PROJECT})
     limits = (await load(commit=commit)).project.limits
     assert (limits.cpu_count, limits.memory_limit) == (2.0, "4G")
@@ -92,7 +118,9 @@ async def test_the_limits_of_a_backend_beat_the_defaults(load, study, monkeypatc
     assert (limits.cpu_count, limits.memory_limit) == (0.5, "1G")
 
 
-async def test_the_file_is_read_at_the_commit_that_was_asked_for(load, study):
+async def test_the_file_is_read_at_the_commit_that_was_asked_for(
+    load: Callable[..., Any], study: StudyRepo
+) -> None:
     old = study.commit({"project.yaml": PROJECT})
     study.commit({"project.yaml": "version: 4\nactions: {}\n"})
     answer = await load(commit=old)
@@ -101,7 +129,7 @@ async def test_the_file_is_read_at_the_commit_that_was_asked_for(load, study):
 
 
 @pytest.mark.spec("controller:22")
-async def test_no_project_file(load, study):
+async def test_no_project_file(load: Callable[..., Any], study: StudyRepo) -> None:
     answer = await load(commit=study.commit({"other.yaml": PROJECT}))
     assert answer.project is None
     assert answer.refusal.kind is RefusalKind.PROJECT
@@ -109,7 +137,7 @@ async def test_no_project_file(load, study):
 
 
 @pytest.mark.spec("controller:23")
-async def test_a_commit_that_cannot_be_fetched(load, study):
+async def test_a_commit_that_cannot_be_fetched(load: Callable[..., Any], study: StudyRepo) -> None:
     study.commit()
     answer = await load(commit="1" * 40)
     assert answer.refusal.kind is RefusalKind.GIT
@@ -117,7 +145,7 @@ async def test_a_commit_that_cannot_be_fetched(load, study):
 
 
 @pytest.mark.spec("controller:24")
-async def test_an_invalid_project(load, study):
+async def test_an_invalid_project(load: Callable[..., Any], study: StudyRepo) -> None:
     answer = await load(commit=study.commit({"project.yaml": "version: 4\nactions: x\n"}))
     assert answer.refusal.kind is RefusalKind.PROJECT
     assert answer.refusal.message == (
@@ -127,35 +155,43 @@ async def test_an_invalid_project(load, study):
 
 @pytest.mark.spec("controller:33")
 @pytest.mark.parametrize("text", ["version: 6\nactions: {}\n", "- a\n", ""])
-async def test_a_project_that_makes_no_sense(load, study, text):
+async def test_a_project_that_makes_no_sense(
+    load: Callable[..., Any], study: StudyRepo, text: str
+) -> None:
     answer = await load(commit=study.commit({"project.yaml": text}))
     assert answer.project is None
     assert answer.refusal.message.startswith("Invalid project: \n")
 
 
-async def test_a_project_too_large_for_a_history_is_refused(load, study, monkeypatch):
+async def test_a_project_too_large_for_a_history_is_refused(
+    load: Callable[..., Any], study: StudyRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("activities.controller.project.LARGEST_ANSWER", 500)
     answer = await load(commit=study.commit({"project.yaml": PROJECT}))
-    assert answer.refusal.message == "Invalid project: \nThe project has too many actions"
+    assert answer.refusal.message == "Invalid project: \nThe project has too many actions (2)"
 
 
 @pytest.mark.spec("controller:12", "controller:20", "controller:21")
-async def test_a_refused_repository_is_never_asked(load, study, monkeypatch):
-    async def never(*args, **kwargs):
+async def test_a_refused_repository_is_never_asked(
+    load: Callable[..., Any], study: StudyRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(*args: Any, **kwargs: Any) -> None:
         pytest.fail("git was run")
 
-    monkeypatch.setattr("rap.git.store.run_git", never)
+    monkeypatch.setattr("rap.git.process.Git._start", never)
     answer = await load(repo_url="https://example.com/opensafely/study")
     assert answer.refusal.kind is RefusalKind.REPOSITORY
     answer = await load(repo_url="https://example.com/x", requested_actions=())
     assert answer.refusal.message == "At least one action must be supplied"
 
 
-async def test_an_error_that_nobody_foresaw_leaves_no_word_of_it(load, monkeypatch):
-    async def fail(*args, **kwargs):
+async def test_an_error_that_nobody_foresaw_leaves_no_word_of_it(
+    load: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*args: Any, **kwargs: Any) -> None:
         raise subprocess.SubprocessError("secret detail")
 
-    monkeypatch.setattr("rap.git.store.run_git", fail)
+    monkeypatch.setattr("rap.git.process.Git._start", fail)
     with capture_logs() as logs, pytest.raises(ApplicationError) as caught:
         await load()
     assert caught.value.type == "Unforeseen"
@@ -165,21 +201,27 @@ async def test_an_error_that_nobody_foresaw_leaves_no_word_of_it(load, monkeypat
     assert any(entry.get("exc_info") for entry in logs)
 
 
+async def test_a_machine_that_cannot_read_it_now_may_be_asked_again(
+    load: Callable[..., Any], study: StudyRepo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: Any) -> None:
+        raise Unavailable("no memory left")
+
+    monkeypatch.setattr("rap.project_reader._ask", fail)
+    commit = study.commit({"project.yaml": PROJECT + "# not read before\n"})
+    with pytest.raises(ApplicationError, match="no memory left") as caught:
+        await load(commit=commit)
+    assert caught.value.type == "Unavailable"
+    assert not caught.value.non_retryable
+
+
 # --- the checks that need nothing but the request ---
 
-GOOD = CreateRequest(
-    rap_id="a1b2c3d4e5f6g7h8",
-    backend="test",
-    workspace="my-workspace_2",
-    repo_url="",
-    branch="",
-    commit="",
-    requested_actions=("a",),
-)
+GOOD = create_request("a", workspace="my-workspace_2", repo_url="", branch="", commit="")
 
 
-def test_a_good_request_passes():
-    check_request(GOOD, backends=("test", "tpp"))
+def test_a_good_request_passes() -> None:
+    validate_request(GOOD, backends=("test", "tpp"))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +267,8 @@ def test_a_good_request_passes():
         ),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong_first(changes, message):
+def test_a_bad_request_is_told_what_is_wrong_first(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(RequestRefused) as caught:
-        check_request(GOOD.model_copy(update=changes), backends=("test", "tpp"))
+        validate_request(GOOD.model_copy(update=changes), backends=("test", "tpp"))
     assert caught.value.kind is RefusalKind.REQUEST
     assert str(caught.value) == message

@@ -1,4 +1,6 @@
-"""Image digests from a registry that is broken, slow, or wants a token: controller.md 10.4."""
+"""Image digests from a registry that is broken, slow, or wants a token:
+docs/spec/controller.md 10.4.
+"""
 
 import json
 import socket
@@ -9,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from activities.controller.registry import MANIFEST_TYPES, Registry
 from rap.errors import Unavailable
-from worker_controller.registry import MANIFEST_TYPES, Registry, UnknownImage
 
 pytestmark = pytest.mark.unit
 
@@ -70,7 +72,7 @@ def server() -> Iterator[TokenRegistry]:
 
 
 @pytest.mark.spec("controller:112")
-async def test_a_token_is_fetched_once_and_again_when_it_is_refused(server: TokenRegistry):
+async def test_a_token_is_fetched_once_and_again_when_it_is_refused(server: TokenRegistry) -> None:
     registry = Registry(server.url)
     assert await registry.digest("ghcr.io/opensafely-core/python:v2") == DIGEST
     assert await registry.digest("ghcr.io/opensafely-core/python:v2") == DIGEST
@@ -86,7 +88,7 @@ async def test_a_token_is_fetched_once_and_again_when_it_is_refused(server: Toke
 
 
 @pytest.mark.spec("controller:111")
-async def test_a_broken_registry_is_covered_by_what_is_remembered(server: TokenRegistry):
+async def test_a_broken_registry_is_covered_by_what_is_remembered(server: TokenRegistry) -> None:
     registry = Registry(server.url)
     await registry.digest("ghcr.io/core/python:v2")
     server.broken = True
@@ -98,14 +100,13 @@ async def test_a_broken_registry_is_covered_by_what_is_remembered(server: TokenR
 
 async def test_an_image_that_does_not_exist_is_told_from_a_registry_that_fails(
     server: TokenRegistry,
-):
+) -> None:
     registry = Registry(server.url)
-    with pytest.raises(UnknownImage, match=r"no image ghcr\.io/core/missing:v2"):
-        await registry.digest("ghcr.io/core/missing:v2")
+    assert await registry.digest("ghcr.io/core/missing:v2") is None
     await registry.aclose()
 
 
-async def test_a_registry_that_hangs_is_given_up():
+async def test_a_registry_that_hangs_is_given_up() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         registry = Registry(f"http://127.0.0.1:{silent.getsockname()[1]}", limit_s=0.2)
         with pytest.raises(Unavailable):

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from tests.api.client_replay.job_server import JobRequest, JobServer
-from tests.api.client_replay.line import Line, line_to
 from tests.support.live_system import BASE, Study, eventually, make_study
 from tests.support.quick_system import QuickSystem
+from tests.unit.api.client_replay.job_server import JobRequest, JobServer
+from tests.unit.api.client_replay.line import Line, line_to
 
 Ask = Callable[..., JobRequest]
 

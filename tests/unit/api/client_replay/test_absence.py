@@ -1,35 +1,38 @@
 """The life of requests while a part of the service is away."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 
 from infra.local_system import API
-from tests.api.client_replay.conftest import rounds_until
-from tests.api.client_replay.job_server import UNKNOWN_ERROR
-from tests.support.live_system import eventually, write
+from tests.support.live_system import Study, eventually, write
 from tests.support.quick_system import QuickSystem
+from tests.unit.api.client_replay.conftest import Ask, rounds_until
+from tests.unit.api.client_replay.job_server import UNKNOWN_ERROR, JobServer
 
 pytestmark = pytest.mark.workflows
 
 
 @pytest.fixture(scope="module")
-def system(tmp_path_factory):
-    # Not long, so that nobody waits; long enough for what works.
-    settings = {"RAP_API_TIMEOUT": "4"}
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    # As short as the order of the deadlines allows.
+    settings = {"RAP_API_TIMEOUT": "22.1"}
     with QuickSystem(tmp_path_factory.mktemp("absence"), overrides=settings) as system:
         yield system
 
 
 @pytest.mark.spec("rap-api:88", "rap-api:135")
 def test_without_temporal_nothing_is_decided_and_afterwards_all_goes_on(
-    system, job_server, make, ask
-):
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     study = make({"only": write("only")})
     held = {"held": write("held")}
     system.host.held.add("held")
     running = ask(make(held), "held")
     rounds_until(job_server, lambda: running.status == "running", "it runs")
 
-    system.stack.kill9(system.server.name)
+    system.stack[system.server.name].kill()
     lost = ask(study, "only")
     assert lost.status == UNKNOWN_ERROR
     assert job_server.cancel(running) == "could not be cancelled"
@@ -43,7 +46,7 @@ def test_without_temporal_nothing_is_decided_and_afterwards_all_goes_on(
 
     system.stack.restart(system.server.name)
 
-    def sent_again():
+    def sent_again() -> Any:
         job_server.submit(lost)
         return lost.status == "pending"
 
@@ -56,14 +59,14 @@ def test_without_temporal_nothing_is_decided_and_afterwards_all_goes_on(
 
 @pytest.mark.spec("rap-api:135", "rap-api:119")
 def test_without_the_api_requests_fail_and_after_its_restart_what_had_ended_is_unchanged(
-    system, job_server, make, ask
-):
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     study = make({"only": write("only")})
     known = ask(study, "only")
     rounds_until(job_server, lambda: known.status == "succeeded", "it succeeds")
     shown = system.status(known.identifier)
 
-    system.stack.kill9(API)
+    system.stack[API].kill()
     lost = ask(study, "only")
     assert lost.status == UNKNOWN_ERROR
     job_server.round()

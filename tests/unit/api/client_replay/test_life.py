@@ -1,19 +1,26 @@
 """The life of requests when nothing goes wrong."""
 
+from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
+from rap.contracts.workflows import PAUSE
 from rap.ids import job_id
-from rap.messages import Switch
-from tests.api.client_replay.conftest import rounds_until
-from tests.support.live_system import eventually, write
+from rap.messages.orders import Switch
+from tests.support.live_system import Study, eventually, write
+from tests.support.quick_system import QuickSystem
+from tests.unit.api.client_replay.conftest import Ask, rounds_until
+from tests.unit.api.client_replay.job_server import JobServer
 
 pytestmark = pytest.mark.workflows
 
 
 @pytest.mark.spec("rap-api:132", "rap-api:137", "rap-api:139", "rap-api:141")
-def test_a_request_goes_from_pending_over_running_to_succeeded(system, job_server, make, ask):
+def test_a_request_goes_from_pending_over_running_to_succeeded(
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     job_server.round()  # idle: nothing is asked for
     held = f"held-{uuid4().hex}"
     system.host.held.add(held)
@@ -42,7 +49,9 @@ def test_a_request_goes_from_pending_over_running_to_succeeded(system, job_serve
 
 
 @pytest.mark.spec("rap-api:133", "rap-api:69")
-def test_what_has_succeeded_already_leaves_nothing_to_do(system, job_server, make, ask):
+def test_what_has_succeeded_already_leaves_nothing_to_do(
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     study = make({"only": write("only")})
     first = ask(study, "run_all")
     rounds_until(job_server, lambda: first.status == "succeeded", "the first succeeds")
@@ -58,7 +67,9 @@ def test_what_has_succeeded_already_leaves_nothing_to_do(system, job_server, mak
 
 
 @pytest.mark.spec("rap-api:134")
-def test_a_refused_request_shows_the_reason_and_is_never_asked_for_again(job_server, make, ask):
+def test_a_refused_request_shows_the_reason_and_is_never_asked_for_again(
+    job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     request = ask(make({"only": write("only")}), "other")
     assert (request.status, request.status_message) == (
         "failed",
@@ -69,7 +80,9 @@ def test_a_refused_request_shows_the_reason_and_is_never_asked_for_again(job_ser
 
 
 @pytest.mark.spec("rap-api:138")
-def test_a_cancelled_request_ends_failed_with_its_jobs_cancelled(system, job_server, make, ask):
+def test_a_cancelled_request_ends_failed_with_its_jobs_cancelled(
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     held = f"held-{uuid4().hex}"
     system.host.held.add(held)
     study = make({held: write(held), "after": write("after", needs=[held])})
@@ -89,7 +102,9 @@ def test_a_cancelled_request_ends_failed_with_its_jobs_cancelled(system, job_ser
     assert len(job_server.mails) == 2
 
 
-def test_one_job_cancelled_leaves_the_others(system, job_server, make, ask):
+def test_one_job_cancelled_leaves_the_others(
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     held, other = (f"held-{uuid4().hex}" for _ in range(2))
     system.host.held |= {held, other}
     request = ask(make({held: write(held), other: write(other)}), "run_all")
@@ -103,23 +118,27 @@ def test_one_job_cancelled_leaves_the_others(system, job_server, make, ask):
     assert request.job(other)["status"] == "succeeded"
 
 
-def test_a_cancel_that_names_an_action_too_many_cancels_nothing(job_server, make, ask):
+def test_a_cancel_that_names_an_action_too_many_cancels_nothing(
+    job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     request = ask(make({"only": write("only")}), "only")
     assert job_server.cancel(request, "only", "other") == "could not be cancelled"
     assert request.cancelled_actions == set()
 
 
 @pytest.mark.spec("rap-api:140")
-def test_the_state_of_the_backend_is_stored_as_received(system, job_server):
+def test_the_state_of_the_backend_is_stored_as_received(
+    system: QuickSystem, job_server: JobServer
+) -> None:
     job_server.update_backends()
     assert job_server.log == []
     (backend,) = job_server.backends.values()
     assert set(backend) == {"slug", "last_seen", "paused", "db_maintenance"}
     assert backend["last_seen"] is not None
     for on, shown in ((True, "on"), (False, "off")):
-        system.tell_backend("pause", Switch(on=on))
+        system.tell_backend(PAUSE, Switch(on=on))
 
-        def says(expected=shown):
+        def says(expected: Any = shown) -> Any:
             job_server.update_backends()
             return job_server.backends["test"]["paused"]["status"] == expected
 
@@ -127,7 +146,9 @@ def test_the_state_of_the_backend_is_stored_as_received(system, job_server):
     assert job_server.log == []
 
 
-def test_with_a_wrong_token_nothing_is_done_and_nothing_breaks(job_server, make, ask):
+def test_with_a_wrong_token_nothing_is_done_and_nothing_breaks(
+    job_server: JobServer, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     study = make({"only": write("only")})
     good = ask(study, "only")
     job_server.round()

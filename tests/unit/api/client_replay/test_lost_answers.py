@@ -1,21 +1,24 @@
 """The life of requests when answers are lost on their way."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
 from rap.ids import job_id
-from tests.api.client_replay.conftest import rounds_until
-from tests.api.client_replay.job_server import UNKNOWN_ERROR
-from tests.api.client_replay.line import Fault
-from tests.support.live_system import write
-from tests.support.quick_system import gather
+from tests.support.live_system import Study, write
+from tests.support.quick_system import QuickSystem, gather
+from tests.unit.api.client_replay.conftest import Ask, rounds_until
+from tests.unit.api.client_replay.job_server import UNKNOWN_ERROR, JobServer
+from tests.unit.api.client_replay.line import Fault, Line
 
 pytestmark = pytest.mark.workflows
 
 
 @pytest.mark.spec("rap-api:136", "rap-api:88")
 def test_when_the_answer_of_a_create_is_lost_the_next_round_shows_its_jobs(
-    job_server, line, make, ask
-):
+    job_server: JobServer, line: Line, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     study = make({"only": write("only")})
     line.fault = Fault.ANSWER_LOST
     request = ask(study, "only")
@@ -26,7 +29,9 @@ def test_when_the_answer_of_a_create_is_lost_the_next_round_shows_its_jobs(
 
 
 @pytest.mark.spec("rap-api:135")
-def test_a_create_that_never_arrived_fails_at_the_next_round(job_server, line, make, ask):
+def test_a_create_that_never_arrived_fails_at_the_next_round(
+    job_server: JobServer, line: Line, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     line.fault = Fault.REQUEST_LOST
     request = ask(make({"only": write("only")}), "only")
     assert request.status == UNKNOWN_ERROR
@@ -36,7 +41,9 @@ def test_a_create_that_never_arrived_fails_at_the_next_round(job_server, line, m
 
 
 @pytest.mark.spec("rap-api:61", "rap-api:62")
-def test_the_same_request_sent_again_changes_nothing(job_server, line, make, ask):
+def test_the_same_request_sent_again_changes_nothing(
+    job_server: JobServer, line: Line, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     line.fault = Fault.ANSWER_LOST
     request = ask(make({"only": write("only")}), "only")
     assert request.status == UNKNOWN_ERROR
@@ -48,7 +55,9 @@ def test_the_same_request_sent_again_changes_nothing(job_server, line, make, ask
     assert len(request.jobs) == len(job_server.mails) == 1
 
 
-def test_a_lost_round_is_made_up_for_by_the_next(job_server, line, make, ask):
+def test_a_lost_round_is_made_up_for_by_the_next(
+    job_server: JobServer, line: Line, make: Callable[[dict[str, Any]], Study], ask: Ask
+) -> None:
     request = ask(make({"only": write("only")}), "only")
     line.fault = Fault.ANSWER_LOST
     job_server.round()
@@ -59,7 +68,13 @@ def test_a_lost_round_is_made_up_for_by_the_next(job_server, line, make, ask):
     rounds_until(job_server, lambda: request.status == "succeeded", "it succeeds")
 
 
-def test_a_cancel_whose_answer_was_lost_can_be_sent_again(system, job_server, line, make, ask):
+def test_a_cancel_whose_answer_was_lost_can_be_sent_again(
+    system: QuickSystem,
+    job_server: JobServer,
+    line: Line,
+    make: Callable[[dict[str, Any]], Study],
+    ask: Ask,
+) -> None:
     held = "held-for-a-lost-cancel"
     system.host.held.add(held)
     request = ask(make({held: write(held)}), held)
@@ -73,12 +88,14 @@ def test_a_cancel_whose_answer_was_lost_can_be_sent_again(system, job_server, li
 
 
 @pytest.mark.spec("rap-api:64")
-def test_a_hundred_creates_of_one_request_and_of_many_at_once(system, job_server, make):
+def test_a_hundred_creates_of_one_request_and_of_many_at_once(
+    system: QuickSystem, job_server: JobServer, make: Callable[[dict[str, Any]], Study]
+) -> None:
     """Half are of one request, from many processes; the others of workspaces of their own."""
     study = make({"one": write("one"), "two": write("two", needs=["one"])})
     shared = {"rap_id": "sharedbyall00000", "workspace": "shared-by-all"}
 
-    def create(number):
+    def create(number: Any) -> Any:
         own = {"rap_id": f"alone{number:011}", "workspace": f"alone-{number}"}
         return system.create(study, "two", **(own if number % 2 else shared))
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from rap.cli import agent_place
-from rap.cli.agent_jobs import duration
-from rap.cli.main import run_app
+from cli import console
+from cli.agent import place as agent_place
+from cli.main import run_app
+from rap.egress import Fault
+from rap.errors import JobFault
 from rap.findings import Finding, Level
 from rap.settings import AgentSettings
-from worker_agent.engine.facts import UsageReading
-from worker_agent.engine.observing import EngineState
-from worker_agent.operations import check_engine, check_services, check_storage
-from worker_agent.operations.choosing import matching
+from worker_agent.engine.facts import EngineState, UsageReading
+from worker_agent.operations import checklist_engine, checklist_services, checklist_storage
 from worker_agent.operations.jobs import cpu_percent
 from worker_agent.operations.logs import last_lines
-from worker_agent.operations.place import Place
+from worker_agent.operations.place import Place, matching
 
 pytestmark = pytest.mark.unit
 
@@ -32,6 +32,8 @@ NOBODY = "127.0.0.1:1"
 def state(**changes: Any) -> EngineState:
     facts: dict[str, Any] = {
         "version": "28.2.2",
+        "rootless": False,
+        "root_dir": Path("/var/lib/docker"),
         "storage_driver": "overlay2",
         "cgroup_version": "2",
         "cgroup_driver": "systemd",
@@ -71,7 +73,7 @@ def not_ok(found: list[Finding]) -> dict[str, Level]:
 def test_an_engine_is_judged_by_what_it_says(
     changes: dict[str, Any], expected: dict[str, Level]
 ) -> None:
-    found = check_engine.judged_engine(state(**changes), between=(100.0, 101.0))
+    found = list(checklist_engine.judged_engine(state(**changes), between=(100.0, 101.0)))
     assert not_ok(found) == expected
 
 
@@ -90,8 +92,8 @@ def test_a_database_network_that_its_firewall_rules_would_miss_is_a_problem(
 ) -> None:
     options = {"com.docker.network.bridge.name": "jobrunner-db"}
     good: dict[str, Any] = {"Driver": "bridge", "Options": options, "Internal": False}
-    assert not_ok(check_engine.judged_network("jobrunner-db", good)) == {}
-    (found,) = check_engine.judged_network("jobrunner-db", good | changes)
+    assert not_ok([checklist_engine.judged_network("jobrunner-db", good)]) == {}
+    found = checklist_engine.judged_network("jobrunner-db", good | changes)
     assert found.level is Level.PROBLEM
     assert word in found.text
     assert "docker network rm jobrunner-db" in found.remedy
@@ -99,7 +101,7 @@ def test_a_database_network_that_its_firewall_rules_would_miss_is_a_problem(
 
 def test_an_image_is_known_by_the_registry_and_by_the_proxy() -> None:
     settings = AgentSettings()
-    held = check_engine.held_digests(
+    held = checklist_engine.held_digests(
         [
             {"RepoTags": [f"{settings.docker_registry}/python:v2"], "RepoDigests": None},
             {
@@ -129,7 +131,7 @@ def test_an_image_is_known_by_the_registry_and_by_the_proxy() -> None:
 def test_a_disk_is_judged_by_its_room(
     free: int, size: int, files: tuple[int, int], level: Level
 ) -> None:
-    assert check_storage.judged_room("X", free=free, size=size, files=files).level is level
+    assert checklist_storage.judged_room("X", free=free, size=size, files=files).level is level
 
 
 def test_programs_must_be_the_user_that_owns_their_volumes(
@@ -138,10 +140,10 @@ def test_programs_must_be_the_user_that_owns_their_volumes(
     settings = AgentSettings(docker_user_id=10000, docker_group_id=10000)
     for euid, level in ((10000, Level.OK), (0, Level.OK), (10001, Level.PROBLEM)):
         monkeypatch.setattr(os, "geteuid", lambda euid=euid: euid)
-        (found,) = check_storage.user_mapping(settings)
+        found = checklist_storage.user_mapping(settings)
         assert found.level is level
     assert "DOCKER_USER_ID=10001" in found.remedy
-    (found,) = check_storage.user_mapping(AgentSettings(docker_user_id=0))
+    found = checklist_storage.user_mapping(AgentSettings(docker_user_id=0))
     assert found.level is Level.PROBLEM
 
 
@@ -155,7 +157,7 @@ def test_folders_that_cannot_be_used_are_told_with_the_command_that_mends_them(
         high_privacy_storage_base=tmp_path / "high",
         medium_privacy_storage_base=tmp_path / "medium" / "privacy",
     )
-    found = {each.subject: each for each in check_storage.storage(settings)}
+    found = {each.subject: each for each in checklist_storage.storage(settings)}
     assert found["WORKDIR"].level is Level.OK
     assert found["MEDIUM_PRIVACY_STORAGE_BASE"].level is Level.PROBLEM
     assert found["MEDIUM_PRIVACY_STORAGE_BASE"].remedy.startswith("install -d -o ")
@@ -165,38 +167,38 @@ def test_folders_that_cannot_be_used_are_told_with_the_command_that_mends_them(
     assert not (tmp_path / "not").exists()
     owner = (tmp_path / "high").stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    found = {each.subject: each for each in check_storage.storage(settings)}
+    found = {each.subject: each for each in checklist_storage.storage(settings)}
     assert found["HIGH_PRIVACY_STORAGE_BASE"].level is Level.WARNING
     assert f"({owner})" in found["HIGH_PRIVACY_STORAGE_BASE"].remedy
 
 
 def test_secrets_are_told_by_name_and_never_by_value() -> None:
     secret = {"DEFAULT_DATABASE_URL": "mssql://u:canary@h/db", "STATA_LICENSE": "canary"}
-    (found,) = check_services.present_secrets(AgentSettings(), secret)
+    found = checklist_services.present_secrets(AgentSettings(), secret)
     assert found.level is Level.OK
     assert found.text.startswith("set: DEFAULT_DATABASE_URL, STATA_LICENSE; not set: ")
     assert "canary" not in found.model_dump_json()
-    (found,) = check_services.present_secrets(AgentSettings(), {})
+    found = checklist_services.present_secrets(AgentSettings(), {})
     assert found.level is Level.PROBLEM
-    (found,) = check_services.present_secrets(AgentSettings(using_dummy_data_backend=True), {})
+    found = checklist_services.present_secrets(AgentSettings(using_dummy_data_backend=True), {})
     assert found.level is Level.OK
     half = secret | {"PRESTO_TLS_KEY_PATH": "/canary"}
-    (found,) = check_services.present_secrets(AgentSettings(), half)
+    found = checklist_services.present_secrets(AgentSettings(), half)
     assert found.level is Level.PROBLEM
     assert "canary" not in found.model_dump_json()
 
 
 def test_a_clock_that_nobody_sets_is_a_warning() -> None:
-    assert not_ok(check_services.judged_clock(5)) == {"clock": Level.WARNING}
-    assert not_ok(check_services.judged_clock(0)) == {}
-    assert check_services.judged_clock(-1) == []
-    assert len(check_services.clock()) <= 1
+    assert not_ok(checklist_services.judged_clock(5)) == {"clock": Level.WARNING}
+    assert not_ok(checklist_services.judged_clock(0)) == {}
+    assert checklist_services.judged_clock(-1) == []
+    assert len(checklist_services.clock()) <= 1
 
 
 def test_without_docker_and_temporal_the_check_says_so_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BACKEND", "test")
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
@@ -223,7 +225,7 @@ def test_without_docker_a_sentence_says_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORKDIR", str(tmp_path))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no-docker.sock")
@@ -236,7 +238,7 @@ def test_without_docker_a_sentence_says_what_to_do(
 
 def test_whoever_may_not_use_docker_is_told_who_may(tmp_path: Path) -> None:
     error = Exception("Connection aborted.", PermissionError(13, "Permission denied"))
-    fault = agent_place.JobFault(agent_place.Fault.ENGINE_UNAVAILABLE, "x")
+    fault = JobFault(Fault.ENGINE_UNAVAILABLE, "x")
     fault.__cause__ = error
     assert agent_place.engine_sentence(fault).startswith("Docker refuses this user.")
 
@@ -245,13 +247,13 @@ def test_an_agent_is_known_by_its_lock_and_others_by_their_waiting(tmp_path: Pat
 
     place = Place.of(AgentSettings(workdir=tmp_path))
     assert not place.agent_runs()
-    (finding,) = check_services.agents(place)
+    finding = checklist_services.agents(place)
     assert finding.level is Level.WARNING
     place.lock_file.parent.mkdir()
     with place.lock_file.open("wb") as first, place.lock_file.open("wb") as second:
         fcntl.flock(first, fcntl.LOCK_EX)
         assert place.agent_runs()
-        (finding,) = check_services.agents(place)
+        finding = checklist_services.agents(place)
         assert finding.level is Level.OK
         waiting = threading.Thread(target=fcntl.flock, args=(second, fcntl.LOCK_EX))
         waiting.start()
@@ -259,7 +261,7 @@ def test_an_agent_is_known_by_its_lock_and_others_by_their_waiting(tmp_path: Pat
         while not place.waiting_agents():
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        (finding,) = check_services.agents(place)
+        finding = checklist_services.agents(place)
         assert finding.level is Level.WARNING
         assert "1 more wait" in finding.text
         fcntl.flock(first, fcntl.LOCK_UN)
@@ -302,21 +304,5 @@ def test_the_last_lines_of_a_long_file_are_found_from_its_end(tmp_path: Path, en
 
 
 def test_a_programs_words_cannot_control_the_terminal() -> None:
-    assert agent_place.printable("a\tb\r\nc") == "a\tb\nc"
-    assert agent_place.printable("\x1b[2Jx\x07\u202ey") == "\ufffd[2Jx\ufffd\ufffdy"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, "-"),
-        (0.9, "0 s"),
-        (61, "1 min 1 s"),
-        (3 * 3600 + 20 * 60 + 5, "3 h 20 min"),
-        (2 * 86_400 + 3600, "2 d 1 h"),
-    ],
-)
-def test_a_length_of_time_is_shown_in_its_two_largest_units(
-    seconds: float | None, text: str
-) -> None:
-    assert duration(seconds) == text
+    assert console.printable("a\tb\r\nc") == "a\tb\nc"
+    assert console.printable("\x1b[2Jx\x07\u202ey") == "\ufffd[2Jx\ufffd\ufffdy"

@@ -1,11 +1,12 @@
-"""When a waiting job will likely start, and how times are written and read."""
+"""When a waiting job will likely start."""
+
+from typing import Any
 
 import pytest
 
-from rap.errors import ConfigurationError
-from rap.operations.estimates import Durations, Took, likely_waits, wait_words
-from rap.operations.moments import ago, length_s, roughly, since
-from rap.rows import HoldUp, MaintenanceType, QueueEntry, SlotEntry
+from cli.operations.estimates import Durations, Took, likely_waits, wait_words
+from rap.rows import BackendRow, HoldUp, MaintenanceType, QueueEntry, SlotEntry
+from tests.support import factories
 from tests.support.records import backend_row
 
 pytestmark = pytest.mark.unit
@@ -14,34 +15,24 @@ NOW = 1000.0
 MIN = 60.0
 
 
-def slot(action, elapsed=0.0, weight=1.0, *, db=False):
-    return SlotEntry(
-        job_id=action,
-        rap_id="r",
-        workspace="w",
-        requires_db=db,
-        weight=weight,
-        host="h",
-        since=NOW - elapsed,
-    )
+def slot(action: str, elapsed: float = 0.0, weight: float = 1.0, *, db: bool = False) -> SlotEntry:
+    return factories.slot(action, requires_db=db, weight=weight, since=NOW - elapsed)
 
 
-def queued(action, weight=1.0, *, db=False):
-    return QueueEntry(
-        job_id=action, rap_id="r", workspace="w", requires_db=db, weight=weight, since=NOW
-    )
+def queued(action: str, weight: float = 1.0, *, db: bool = False) -> QueueEntry:
+    return factories.queued(action, requires_db=db, weight=weight, since=NOW)
 
 
-def past(**minutes: float) -> Durations:
+def past(**minutes: Any) -> Durations:
     return Durations(Took("w", action, False, each * MIN) for action, each in minutes.items())
 
 
-def waits(row, durations: Durations) -> dict[str, float | None]:
-    jobs = [entry.job_id for entry in (*row.slots, *row.queue)]
+def waits(row: BackendRow, durations: Durations) -> dict[str, float | None]:
+    jobs = [slot.job_id for slot in row.slots] + [waiting.job_id for waiting in row.queue]
     return likely_waits(row, {job: job.rstrip("'") for job in jobs}, durations, NOW)
 
 
-def test_a_job_takes_what_its_action_took_in_the_workspace_else_its_kind_on_the_backend():
+def test_a_job_takes_what_its_action_took_in_the_workspace_else_its_kind_on_the_backend() -> None:
     durations = Durations(
         [
             Took("w", "a", False, 10),
@@ -57,14 +48,14 @@ def test_a_job_takes_what_its_action_took_in_the_workspace_else_its_kind_on_the_
     assert Durations([]).usual("w", "a", requires_db=False) is None
 
 
-def test_a_job_that_runs_longer_than_usual_is_compared_with_those_that_did():
+def test_a_job_that_runs_longer_than_usual_is_compared_with_those_that_did() -> None:
     durations = Durations(Took("w", "a", False, each) for each in (10, 20, 90))
     assert durations.remaining("w", "a", requires_db=False, elapsed=5) == 15
     assert durations.remaining("w", "a", requires_db=False, elapsed=50) == 40
     assert durations.remaining("w", "a", requires_db=False, elapsed=100) is None
 
 
-def test_the_queue_is_served_in_order_as_slots_become_free():
+def test_the_queue_is_served_in_order_as_slots_become_free() -> None:
     row = backend_row(
         max_workers=2,
         slots=(slot("a", elapsed=4 * MIN), slot("b")),
@@ -74,7 +65,7 @@ def test_the_queue_is_served_in_order_as_slots_become_free():
     assert waits(row, durations) == {"c": 6 * MIN, "d": 11 * MIN, "e": 12 * MIN}
 
 
-def test_free_slots_are_taken_at_once_and_pools_are_apart():
+def test_free_slots_are_taken_at_once_and_pools_are_apart() -> None:
     row = backend_row(
         max_workers=1,
         max_db_workers=1,
@@ -84,14 +75,14 @@ def test_free_slots_are_taken_at_once_and_pools_are_apart():
     assert waits(row, past(a=3, b=1)) == {"a": 0, "b": 3 * MIN, "more": None}
 
 
-def test_what_is_not_known_makes_what_waits_for_it_unknown():
+def test_what_is_not_known_makes_what_waits_for_it_unknown() -> None:
     row = backend_row(max_workers=1, slots=(slot("a"),), queue=(queued("b"), queued("c")))
     assert waits(row, Durations([])) == {"b": None, "c": None}
     overdue = row.model_copy(update={"slots": (slot("a", elapsed=60 * MIN),)})
     assert waits(overdue, past(a=10)) == {"b": None, "c": None}
 
 
-def test_a_heavy_job_waits_until_enough_is_free_and_one_too_heavy_holds_nobody_up():
+def test_a_heavy_job_waits_until_enough_is_free_and_one_too_heavy_holds_nobody_up() -> None:
     row = backend_row(
         max_workers=3,
         slots=(slot("a"), slot("b"), slot("c")),
@@ -109,7 +100,9 @@ def test_a_heavy_job_waits_until_enough_is_free_and_one_too_heavy_holds_nobody_u
         ({"maintenance": True, "maintenance_type": MaintenanceType.MANUAL}, {"plain": 0}),
     ],
 )
-def test_nothing_is_promised_while_something_holds_jobs_up(values, known):
+def test_nothing_is_promised_while_something_holds_jobs_up(
+    values: dict[str, Any], known: dict[str, Any]
+) -> None:
     row = backend_row(queue=(queued("plain"), queued("data", db=True)), **values)
     assert waits(row, past(plain=1)) == {"plain": None, "data": None, **known}
 
@@ -126,27 +119,5 @@ def test_nothing_is_promised_while_something_holds_jobs_up(values, known):
         (72 * 60 * MIN, "about 3 days"),
     ],
 )
-def test_estimates_are_as_coarse_as_they_are_uncertain(seconds, words):
+def test_estimates_are_as_coarse_as_they_are_uncertain(seconds: float | None, words: str) -> None:
     assert wait_words(seconds) == words
-
-
-def test_lengths_of_time_and_moments_are_read_as_people_write_them():
-    assert [length_s(text, option="-") for text in ("90", "90s", "1.5m", "4H", "2d")] == [
-        90,
-        90,
-        90,
-        14400,
-        172800,
-    ]
-    assert since("1h", 10_000, option="-") == 6400
-    assert since("1970-01-01T00:01:00+00:00", 0, option="-") == 60
-    assert [ago(None, 0), ago(1, 11), ago(0, 1200)] == ["never", "10 s ago", "20 min ago"]
-    assert roughly(0) == "under a minute"
-
-
-@pytest.mark.parametrize("text", ["", "soon", "-5m", "5 parsecs", "2026-13-01"])
-def test_what_is_no_time_is_refused_with_examples(text):
-    with pytest.raises(ConfigurationError, match="--since must be a time ago"):
-        since(text, 0, option="--since")
-    with pytest.raises(ConfigurationError, match="--timeout must be a time such as"):
-        length_s(text, option="--timeout")

@@ -2,8 +2,16 @@
 
 import pytest
 
+from cli.operations.flags import (
+    Change,
+    FlagName,
+    change_for,
+    flags_of,
+    maintenance_lines,
+    parse,
+    paused_lines,
+)
 from rap.errors import ConfigurationError
-from rap.operations.flags import Change, FlagName, change_for, flags_of, parse
 from rap.rows import BackendRow, MaintenanceType
 from tests.support.records import backend_row
 
@@ -29,8 +37,15 @@ def lines(row: BackendRow, *names: str) -> list[str]:
     return [flag.line for flag in flags_of(row, names)]
 
 
+def test_an_order_ends_with_the_flags_that_it_is_about() -> None:
+    assert paused_lines(PAUSED) == lines(PAUSED, "paused")
+    assert maintenance_lines(MANUAL) == lines(
+        MANUAL, "mode", "manual-db-maintenance", "db-maintenance-checks-disabled"
+    )
+
+
 @pytest.mark.spec("controller:175")
-def test_flags_that_were_never_set_are_shown_only_by_name():
+def test_flags_that_were_never_set_are_shown_only_by_name() -> None:
     assert lines(NEVER) == []
     assert lines(NEVER, "foo", "paused") == [
         "[b] foo=None (never set)",
@@ -39,13 +54,13 @@ def test_flags_that_were_never_set_are_shown_only_by_name():
 
 
 @pytest.mark.spec("controller:172")
-def test_a_flag_has_the_time_of_its_last_change():
+def test_a_flag_has_the_time_of_its_last_change() -> None:
     assert lines(PAUSED) == ["[b] paused=true (2025-09-10T11:12:13.250000Z)"]
     cleared = PAUSED.model_copy(update={"paused": False})
     assert lines(cleared, "paused") == ["[b] paused=None (2025-09-10T11:12:13.250000Z)"]
 
 
-def test_maintenance_by_hand_shows_in_three_flags_and_a_found_one_in_one():
+def test_maintenance_by_hand_shows_in_three_flags_and_a_found_one_in_one() -> None:
     assert lines(MANUAL) == [
         "[b] mode=db-maintenance (1970-01-01T00:00:01Z)",
         "[b] manual-db-maintenance=on (1970-01-01T00:00:02Z)",
@@ -54,7 +69,7 @@ def test_maintenance_by_hand_shows_in_three_flags_and_a_found_one_in_one():
     assert lines(SCHEDULED) == ["[b] mode=db-maintenance (1970-01-01T00:00:01Z)"]
 
 
-def test_the_last_contact_is_a_flag_to_be_read():
+def test_the_last_contact_is_a_flag_to_be_read() -> None:
     seen = backend_row("b", last_seen=1.0)
     assert lines(seen) == ["[b] last-seen-at=1970-01-01T00:00:01Z (1970-01-01T00:00:01Z)"]
     with pytest.raises(ConfigurationError, match="cannot be set"):
@@ -66,12 +81,12 @@ def test_the_last_contact_is_a_flag_to_be_read():
 
 @pytest.mark.spec("controller:152")
 @pytest.mark.parametrize(("word", "paused"), [("true", True), ("True", True), ("", False)])
-def test_true_in_any_capitals_pauses_and_none_does_not(word, paused):
+def test_true_in_any_capitals_pauses_and_none_does_not(word: str, paused: bool) -> None:
     assert change_for(parse([f"paused={word}"]), NEVER) == Change(pause=paused)
 
 
 @pytest.mark.spec("controller:176")
-def test_a_word_without_a_value_is_refused_in_the_known_words():
+def test_a_word_without_a_value_is_refused_in_the_known_words() -> None:
     with pytest.raises(ConfigurationError, match="invalid parse_cli_flag value: 'foo'"):
         parse(["paused=true", "foo"])
 
@@ -84,7 +99,7 @@ def test_a_word_without_a_value_is_refused_in_the_known_words():
         ("mode=other", "can be mode=db-maintenance"),
     ],
 )
-def test_what_has_no_meaning_is_refused_with_what_has(word, told):
+def test_what_has_no_meaning_is_refused_with_what_has(word: str, told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         parse([word])
 
@@ -105,7 +120,9 @@ def test_what_has_no_meaning_is_refused_with_what_has(word, told):
         ),
     ],
 )
-def test_flags_of_maintenance_are_one_switch_and_its_checks(words, row, change):
+def test_flags_of_maintenance_are_one_switch_and_its_checks(
+    words: list[str], row: BackendRow, change: Change
+) -> None:
     assert change_for(parse(words), row) == change
 
 
@@ -117,10 +134,10 @@ def test_flags_of_maintenance_are_one_switch_and_its_checks(words, row, change):
         ["mode=", "db-maintenance-checks-disabled=true"],
     ],
 )
-def test_flags_that_contradict_each_other_are_refused(words):
+def test_flags_that_contradict_each_other_are_refused(words: list[str]) -> None:
     with pytest.raises(ConfigurationError, match="manual-db-maintenance"):
         change_for(parse(words), SCHEDULED)
 
 
-def test_every_flag_can_be_asked_for():
+def test_every_flag_can_be_asked_for() -> None:
     assert [flag.name for flag in flags_of(NEVER, list(FlagName))] == list(FlagName)

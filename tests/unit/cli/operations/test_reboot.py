@@ -1,28 +1,30 @@
-"""The words before a reboot (controller.md 15.3)."""
+"""The words before a reboot (docs/spec/controller.md 15.3)."""
+
+from typing import Any
 
 import pytest
 
-from rap.operations.reboot import (
+from cli.operations.reboot import (
     Readiness,
     is_being_stopped,
-    is_yes,
     readiness,
     status_lines,
     warning,
 )
 from rap.rows import MaintenanceType, OrderEntry, OrderKind, SlotEntry
+from tests.support import factories
 from tests.support.records import backend_row
 
 pytestmark = pytest.mark.unit
 
 
-def slot(job_id="j", since=10.0, host="h1", *, db=False):
-    return SlotEntry(
-        job_id=job_id, rap_id="r", workspace="w", requires_db=db, host=host, since=since
-    )
+def slot(
+    job_id: str = "j", since: float = 10.0, host: str = "h1", *, db: bool = False
+) -> SlotEntry:
+    return factories.slot(job_id, requires_db=db, host=host, since=since)
 
 
-def test_the_warning_is_the_known_one():
+def test_the_warning_is_the_known_one() -> None:
     assert warning("tpp").split("\n") == [
         "== DANGER ZONE ==",
         "",
@@ -34,14 +36,6 @@ def test_the_warning_is_the_known_one():
         "",
         "It should only be run when the job-runner service has been paused on the backend.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("answer", "agrees"),
-    [("y", True), (" Y \n", True), ("n", False), ("", False), ("yes", False)],
-)
-def test_only_y_agrees(answer, agrees):
-    assert is_yes(answer) is agrees
 
 
 HEAD = ["", "== PREPARING FOR REBOOT =="]
@@ -80,11 +74,13 @@ READY = ["", "== READY TO REBOOT ==", "Safe to reboot now"]
         (True, 0, 0, ["1) backend 'b' is paused", "2) 0 job(s) are running", *READY]),
     ],
 )
-def test_the_status_tells_what_is_missing(paused, running, stopping, rest):
+def test_the_status_tells_what_is_missing(
+    paused: bool, running: int, stopping: int, rest: list[str]
+) -> None:
     assert list(status_lines(Readiness("b", paused, running, stopping))) == [*HEAD, *rest]
 
 
-def order(kind, at, detail=""):
+def order(kind: OrderKind, at: float, detail: str = "") -> OrderEntry:
     return OrderEntry(at=at, kind=kind, detail=detail)
 
 
@@ -99,12 +95,19 @@ def order(kind, at, detail=""):
         ({"orders": (order(OrderKind.HOST_LOST, 11.0, "h2"),)}, False),
     ],
 )
-def test_a_job_is_being_stopped_after_an_order_that_reached_it(values, stopped):
+def test_a_job_is_being_stopped_after_an_order_that_reached_it(
+    values: dict[str, Any], stopped: bool
+) -> None:
     assert is_being_stopped(backend_row(**values), slot()) is stopped
 
 
-def test_maintenance_stops_database_jobs_alone_and_a_cancelled_job_counts_as_being_cancelled():
-    maintenance = {"maintenance": True, "maintenance_type": MaintenanceType.SCHEDULED}
+def test_maintenance_stops_database_jobs_alone_and_a_cancelled_job_counts_as_being_cancelled() -> (
+    None
+):
+    maintenance: dict[str, Any] = {
+        "maintenance": True,
+        "maintenance_type": MaintenanceType.SCHEDULED,
+    }
     slots = (slot("data", db=True), slot("plain"), slot("cancelled"))
     row = backend_row("b", paused=True, slots=slots, **maintenance)
     state = readiness(row, over={"cancelled"})

@@ -2,41 +2,44 @@
 
 import base64
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from rap.errors import GitError, GitNetworkError, RepositoryUnreachable, UnknownRef
+from rap.errors import GitError, RemoteAway, RepositoryRefused, UnknownRef
 from rap.git import GitCache, TimeLimits
-from tests.support.git_server import StudyRepo, serve_git
+from tests.support.git_server import Fault, GitServer, StudyRepo, serve_git
 
 pytestmark = pytest.mark.unit
 
 TOKEN = "s3cret/token"
 
 
-def basic(user, password):
+def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Path:
     return tmp_path / "served"
 
 
 @pytest.fixture
-def study(folder):
+def study(folder: Path) -> StudyRepo:
     return StudyRepo(folder / "org" / "repo")
 
 
 @pytest.fixture
-def server(folder, study):
+def server(folder: Path, study: StudyRepo) -> Iterator[GitServer]:
     with serve_git(folder) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tls") / "server.pem"
     subprocess.run(
         [
@@ -52,7 +55,9 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def proxy(folder, study, certificate, monkeypatch):
+def proxy(
+    folder: Path, study: StudyRepo, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[GitServer]:
     """A proxy for GitHub that wants the right token."""
     monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
     with serve_git(folder, certificate) as server:
@@ -60,7 +65,9 @@ def proxy(folder, study, certificate, monkeypatch):
         yield server
 
 
-def new_cache(tmp_path, *, domain="proxy.invalid", token="", **options):
+def new_cache(
+    tmp_path: Path, *, domain: str = "proxy.invalid", token: str = "", **options: Any
+) -> GitCache:
     return GitCache(
         tmp_path / "repos",
         proxy_domain=domain,
@@ -71,11 +78,13 @@ def new_cache(tmp_path, *, domain="proxy.invalid", token="", **options):
     )
 
 
-def of_proxy(tmp_path, proxy, token=TOKEN):
+def of_proxy(tmp_path: Path, proxy: GitServer, token: str = TOKEN) -> GitCache:
     return new_cache(tmp_path, domain=proxy.url.removeprefix("https://"), token=token)
 
 
-async def test_everything_works_over_http(tmp_path, study, server):
+async def test_everything_works_over_http(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     commits = study.commits(14)
     study.git("tag", "--annotate", "--message=x", "v1", commits[0])
     url, cache = f"{server.url}/org/repo", new_cache(tmp_path)
@@ -92,7 +101,9 @@ async def test_everything_works_over_http(tmp_path, study, server):
 
 
 @pytest.mark.spec("agent:70", "controller:193")
-async def test_what_was_fetched_is_not_asked_for_again(tmp_path, study, server):
+async def test_what_was_fetched_is_not_asked_for_again(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     commit = study.commit({"a": "1"})
     url, cache = f"{server.url}/org/repo", new_cache(tmp_path)
     target = tmp_path / "target"
@@ -105,45 +116,149 @@ async def test_what_was_fetched_is_not_asked_for_again(tmp_path, study, server):
 
 
 @pytest.mark.spec("controller:192")
-async def test_a_repository_that_is_not_there_cannot_be_read(tmp_path, server):
+async def test_a_repository_that_is_not_there_cannot_be_read(
+    tmp_path: Path, server: GitServer
+) -> None:
     url = f"{server.url}/org/nope"
-    with pytest.raises(RepositoryUnreachable) as caught:
+    with pytest.raises(RepositoryRefused) as caught:
         await new_cache(tmp_path).resolve(url, "main")
     assert str(caught.value) == f"Could not read from {url}"
 
 
-async def test_a_host_that_does_not_answer_is_told_apart_from_a_bad_commit(tmp_path, study, server):
+@pytest.mark.parametrize("status", [401, 403, 404, 410])
+async def test_a_remote_that_answers_no_has_refused(
+    tmp_path: Path, study: StudyRepo, server: GitServer, status: int
+) -> None:
+    commit, url = study.commit(), f"{server.url}/org/repo"
+    server.fault = status
+    with pytest.raises(RepositoryRefused) as caught:
+        await new_cache(tmp_path).resolve(url, "main")
+    assert str(caught.value) == f"Could not read from {url}"
+    server.requests.clear()
+    with pytest.raises(RepositoryRefused) as caught:
+        await new_cache(tmp_path).fetch(url, commit)
+    assert str(caught.value) == f"Error fetching commit {commit} from {url}"
+    assert len(server.requests) == 1, "an answer is not asked for again"
+
+
+@pytest.mark.spec("controller:195", "agent:72")
+async def test_a_commit_that_the_remote_does_not_have_is_refused_at_once(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     study.commit()
-    cache, commit = new_cache(tmp_path), "0" * 40
+    url, commit = f"{server.url}/org/repo", "1" * 40
     with pytest.raises(GitError) as caught:
-        await cache.fetch(f"{server.url}/org/repo", commit)
+        await new_cache(tmp_path).fetch(url, commit)
     assert type(caught.value) is GitError
-    dead = "http://127.0.0.1:1/org/repo"
-    with pytest.raises(RepositoryUnreachable) as caught:
-        await cache.fetch(dead, commit)
-    assert str(caught.value) == f"Error fetching commit {commit} from {dead}"
+    assert str(caught.value) == f"Error fetching commit {commit} from {url}"
 
 
-async def test_a_server_that_hangs_is_given_up(tmp_path, study, server):
+@pytest.mark.parametrize("fault", [429, 500, 502, 503, 504, Fault.RESET, Fault.CUT_OFF])
+async def test_what_passes_is_never_taken_for_an_answer(
+    tmp_path: Path, study: StudyRepo, server: GitServer, fault: Fault | int
+) -> None:
+    commit, url = study.commit(), f"{server.url}/org/repo"
+    server.fault = fault
+    with pytest.raises(RemoteAway) as caught:
+        await new_cache(tmp_path).resolve(url, "main")
+    assert str(caught.value).startswith(f"No answer from the repository {url}. ")
+    with pytest.raises(RemoteAway):
+        await new_cache(tmp_path).fetch(url, commit)
+    server.fault = None
+    await new_cache(tmp_path).fetch(url, commit)
+
+
+@pytest.mark.spec("controller:194", "agent:71")
+@pytest.mark.parametrize("fault", [503, Fault.RESET, Fault.CUT_OFF])
+async def test_four_failures_that_pass_are_survived_and_the_fifth_is_told(
+    tmp_path: Path, study: StudyRepo, server: GitServer, fault: Fault | int
+) -> None:
+    commit, url = study.commit({"a": "1"}), f"{server.url}/org/repo"
+    server.next_faults = [fault] * 4
+    assert await new_cache(tmp_path).read_file(url, commit, "a") == b"1"
+    later = study.commit()
+    server.next_faults, server.requests = [], []
+    server.fault = fault
+    with pytest.raises(RemoteAway):
+        await new_cache(tmp_path).fetch(url, later)
+    assert len(server.requests) >= 5
+
+
+@pytest.mark.parametrize("status", [404, 503])
+async def test_a_fetch_that_fails_at_its_second_request_is_judged_by_that(
+    tmp_path: Path, study: StudyRepo, server: GitServer, status: int
+) -> None:
+    commit, url = study.commit(), f"{server.url}/org/repo"
+    server.next_faults = [None, status] * 5
+    with pytest.raises(RepositoryRefused if status == 404 else RemoteAway):
+        await new_cache(tmp_path).fetch(url, commit)
+
+
+async def test_no_wait_goes_beyond_the_time_limit(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
+    commit, url = study.commit(), f"{server.url}/org/repo"
+    server.fault = 503
+    cache = GitCache(
+        tmp_path / "repos",
+        proxy_domain="proxy.invalid",
+        token="",
+        user="u",
+        fetch_waits=(3600,),
+        limits=TimeLimits(fetch=30),
+    )
+    with pytest.raises(RemoteAway):
+        await cache.fetch(url, commit)
+
+
+@pytest.mark.parametrize("place", ["http://127.0.0.1:1", "http://nowhere.invalid"])
+async def test_a_host_that_cannot_be_reached_passes(tmp_path: Path, place: str) -> None:
+    cache = new_cache(tmp_path)
+    with pytest.raises(RemoteAway):
+        await cache.resolve(f"{place}/org/repo", "main")
+    with pytest.raises(RemoteAway):
+        await cache.fetch(f"{place}/org/repo", "0" * 40)
+
+
+async def test_a_certificate_that_is_not_trusted_passes(
+    tmp_path: Path, study: StudyRepo, folder: Path, certificate: Path
+) -> None:
+    study.commit()
+    with serve_git(folder, certificate) as server, pytest.raises(RemoteAway):
+        await new_cache(tmp_path).resolve(f"{server.url}/org/repo", "main")
+
+
+@pytest.mark.parametrize("status", [403, 404, 407, 502])
+async def test_what_a_proxy_on_the_way_answers_is_not_the_remotes_answer(
+    tmp_path: Path, server: GitServer, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    monkeypatch.setenv("https_proxy", server.url)
+    server.fault = status
+    with pytest.raises(RemoteAway):
+        await new_cache(tmp_path).resolve("https://repositories.invalid/org/repo", "main")
+    assert server.requests
+
+
+async def test_a_server_that_hangs_is_given_up(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     commit = study.commit()
     url = f"{server.url}/org/repo"
     cache = new_cache(tmp_path, limits=TimeLimits(resolve=0.5, fetch=0.5))
     server.hangs.set()
-    with pytest.raises(RepositoryUnreachable) as caught:
+    with pytest.raises(RemoteAway):
         await cache.resolve(url, "main")
-    assert str(caught.value) == f"Could not read from {url}"
-    with pytest.raises(GitNetworkError) as network:
+    with pytest.raises(RemoteAway):
         await cache.fetch(url, commit)
-    assert str(network.value).startswith(
-        f"Network error when fetching commit {commit} from {url}\n"
-    )
     server.hangs.clear()
     server.released.set()
     await new_cache(tmp_path).fetch(url, commit)
 
 
 @pytest.mark.spec("agent:68", "controller:196")
-async def test_the_proxy_gets_the_token_and_nobody_learns_of_it(tmp_path, study, proxy):
+async def test_the_proxy_gets_the_token_and_nobody_learns_of_it(
+    tmp_path: Path, study: StudyRepo, proxy: GitServer
+) -> None:
     commit = study.commit({"a": "1"})
     cache = of_proxy(tmp_path, proxy)
     url = "https://github.com/org/repo"
@@ -154,7 +269,9 @@ async def test_the_proxy_gets_the_token_and_nobody_learns_of_it(tmp_path, study,
 
 
 @pytest.mark.spec("controller:197")
-async def test_a_refused_token_shows_nowhere(tmp_path, study, proxy, monkeypatch):
+async def test_a_refused_token_shows_nowhere(
+    tmp_path: Path, study: StudyRepo, proxy: GitServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Not in the errors, the log, or the arguments of any process."""
     commit = study.commit({"a": "1"})
     study.git("config", "http.x", "y")
@@ -170,7 +287,7 @@ async def test_a_refused_token_shows_nowhere(tmp_path, study, proxy, monkeypatch
     with monkeypatch.context() as patched:
         patched.setenv("PATH", f"{program.parent}:/usr/local/bin:/usr/bin:/bin")
         with capture_logs() as logs:
-            with pytest.raises(RepositoryUnreachable) as reading:
+            with pytest.raises(RepositoryRefused) as reading:
                 await cache.resolve("https://github.com/org/repo", "main")
             with pytest.raises(GitError) as fetching:
                 await cache.fetch("https://github.com/org/repo", commit)
@@ -181,35 +298,41 @@ async def test_a_refused_token_shows_nowhere(tmp_path, study, proxy, monkeypatch
         assert TOKEN not in text
 
 
-async def test_without_a_token_git_fails_instead_of_asking(tmp_path, study, proxy):
+async def test_without_a_token_git_fails_instead_of_asking(
+    tmp_path: Path, study: StudyRepo, proxy: GitServer
+) -> None:
     study.commit()
-    with pytest.raises(RepositoryUnreachable):
+    with pytest.raises(RepositoryRefused):
         await of_proxy(tmp_path, proxy, token="").resolve("https://github.com/org/repo", "main")
 
 
 async def test_a_redirect_elsewhere_does_not_carry_the_token(
-    tmp_path, study, proxy, certificate, folder
-):
+    tmp_path: Path, study: StudyRepo, proxy: GitServer, certificate: Path, folder: Path
+) -> None:
     study.commit()
     with serve_git(folder, certificate) as other:
         other.required_authorization = basic("x", "y")
         proxy.redirect_to = other.url
-        with pytest.raises(RepositoryUnreachable):
+        with pytest.raises(RepositoryRefused):
             await of_proxy(tmp_path, proxy).resolve("https://github.com/org/repo", "main")
         assert other.requests
         assert all(authorization is None for _, authorization in other.requests)
 
 
-async def test_plain_http_never_gets_the_token(tmp_path, study, server):
+async def test_plain_http_never_gets_the_token(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     study.commit()
     server.required_authorization = basic("jobrunner-test", TOKEN)
     cache = new_cache(tmp_path, domain=server.url.removeprefix("http://"), token=TOKEN)
-    with pytest.raises(RepositoryUnreachable):
+    with pytest.raises(RepositoryRefused):
         await cache.resolve("http://github.com/org/repo", "main")
     assert [authorization for _, authorization in server.requests] == [None]
 
 
-async def test_credentials_in_the_url_are_used_and_kept_out_of_arguments(tmp_path, study, server):
+async def test_credentials_in_the_url_are_used_and_kept_out_of_arguments(
+    tmp_path: Path, study: StudyRepo, server: GitServer
+) -> None:
     commit = study.commit()
     server.required_authorization = basic("me", "my/pass")
     url = server.url.replace("://", "://me:my%2Fpass@") + "/org/repo"

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from rap.git import git_cache
@@ -10,7 +12,7 @@ pytestmark = pytest.mark.unit
 PROXY = "https://proxy.com"
 
 
-def remote(url, *, token="token", backend=""):
+def remote(url: str, *, token: str = "token", backend: str = "") -> Remote:
     return remote_of(url, proxy_domain="proxy.com", token=token, user=git_user(backend))
 
 
@@ -41,8 +43,8 @@ def remote(url, *, token="token", backend=""):
     ],
 )
 def test_github_is_reached_through_the_proxy_with_the_right_credentials(
-    url, token, backend, expected
-):
+    url: str, token: str, backend: str, expected: Remote
+) -> None:
     assert remote(url, token=token, backend=backend) == expected
 
 
@@ -57,18 +59,18 @@ def test_github_is_reached_through_the_proxy_with_the_right_credentials(
         "/srv/github.com/repo",
     ],
 )
-def test_other_places_stay_as_they_are_and_never_get_our_token(url):
+def test_other_places_stay_as_they_are_and_never_get_our_token(url: str) -> None:
     assert remote(url) == Remote(url)
 
 
-def test_the_proxy_itself_gets_our_token():
+def test_the_proxy_itself_gets_our_token() -> None:
     assert remote("https://proxy.com/org/repo").credentials == Credentials(
         PROXY, "jobrunner-ctrl", "token"
     )
 
 
 @pytest.mark.parametrize("url", ["https://[broken/org/repo", "https://github.com:port/org/repo"])
-def test_a_url_that_makes_no_sense_is_left_for_git_to_refuse(url):
+def test_a_url_that_makes_no_sense_is_left_for_git_to_refuse(url: str) -> None:
     assert remote(url) == Remote(url)
 
 
@@ -82,18 +84,18 @@ def test_a_url_that_makes_no_sense_is_left_for_git_to_refuse(url):
         "Authorization: Basic dXNlcjpzM2NyL2V0",
     ],
 )
-def test_a_password_is_masked_in_whatever_is_logged(shown):
+def test_a_password_is_masked_in_whatever_is_logged(shown: bytes | list[str] | str) -> None:
     text = redact(shown, Credentials(PROXY, "user", "s3cr/et"))
     assert "********" in text
     assert "s3cr" not in text
     assert "dXNlcjpzM2NyL2V0" not in text
 
 
-def test_a_password_does_not_show_in_a_representation():
+def test_a_password_does_not_show_in_a_representation() -> None:
     assert "token" not in repr(remote("https://github.com/org/repo"))
 
 
-def test_the_cache_of_a_process_is_below_its_work_directory(tmp_path):
+def test_the_cache_of_a_process_is_below_its_work_directory(tmp_path: Path) -> None:
     cache = git_cache(CommonSettings(workdir=tmp_path), backend="tpp")
     assert cache is not None
     assert not (tmp_path / "repos").exists()

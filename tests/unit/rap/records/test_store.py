@@ -1,9 +1,11 @@
 """The read model on real databases: SQLite files and PostgreSQL."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -13,8 +15,8 @@ from alembic.runtime.migration import MigrationContext
 from rap.egress import Metrics
 from rap.errors import ConfigurationError, Unavailable
 from rap.records import Records, UnknownJob
+from rap.records.engine import engine_of
 from rap.records.migrations import is_current, upgrade
-from rap.records.store import engine_of
 from rap.records.tables import metadata
 from rap.rows import (
     BackendUpdate,
@@ -25,11 +27,13 @@ from rap.rows import (
     SlotEntry,
 )
 from rap.status import StatusCode, version
+from rap.status_answers import BackendView, present, whole_seconds
+from tests.support.factories import COMMIT, queued, slot
 from tests.support.postgres import Cluster, postgres
 from tests.support.records import (
-    COMMIT,
     CREATED_AT,
     backend_row,
+    backend_update,
     change,
     changed,
     created,
@@ -65,7 +69,7 @@ def records(url: str) -> Iterator[Records]:
 # --- the jobs of a RAP ---
 
 
-def test_a_new_rap_is_read_back_whole_and_in_its_order(records: Records):
+def test_a_new_rap_is_read_back_whole_and_in_its_order(records: Records) -> None:
     trace = {"traceparent": "00-0123456789abcdef0123456789abcdef-0123456789abcdef-01"}
     records.record_jobs(created(ONE, "zebra", "ant", "mole", trace_context=trace, weight=1.5))
     jobs = records.rap(ONE)
@@ -77,7 +81,7 @@ def test_a_new_rap_is_read_back_whole_and_in_its_order(records: Records):
     assert (first.status_code, first.metrics) == (StatusCode.CREATED, {})
 
 
-def test_creating_a_rap_again_changes_nothing_of_its_jobs(records: Records):
+def test_creating_a_rap_again_changes_nothing_of_its_jobs(records: Records) -> None:
     records.record_jobs(created(ONE, "a", "b"))
     records.record_jobs(changed(ONE, "a", StatusCode.SUCCEEDED, T + 5))
     before = records.rap(ONE)
@@ -86,14 +90,14 @@ def test_creating_a_rap_again_changes_nothing_of_its_jobs(records: Records):
 
 
 @pytest.mark.spec("controller:35")
-def test_all_jobs_of_a_rap_appear_or_none(records: Records):
+def test_all_jobs_of_a_rap_appear_or_none(records: Records) -> None:
     unknown = change(TWO, "a", StatusCode.INITIATED, T + 1)
     with pytest.raises(UnknownJob, match=unknown.job_id):
         records.record_jobs(JobChanges(created=rap_rows(ONE, "a", "b"), changes=(unknown,)))
     assert records.rap(ONE) == []
 
 
-def test_jobs_may_be_created_and_changed_in_one_write(records: Records):
+def test_jobs_may_be_created_and_changed_in_one_write(records: Records) -> None:
     records.record_jobs(
         JobChanges(
             created=rap_rows(ONE, "a", "b"),
@@ -108,21 +112,23 @@ def test_jobs_may_be_created_and_changed_in_one_write(records: Records):
     assert codes == {"a": ("preparing", T + 1), "b": ("waiting_on_dependencies", None)}
 
 
-def test_a_stale_write_is_passed_over(records: Records):
+def test_a_stale_write_is_passed_over(records: Records) -> None:
     records.record_jobs(created(ONE, "a"))
     records.record_jobs(changed(ONE, "a", StatusCode.EXECUTING, T + 3))
     records.record_jobs(changed(ONE, "a", StatusCode.PREPARING, T + 4))
     assert records.rap(ONE)[0].status_code is StatusCode.EXECUTING
 
 
-def test_the_measurements_of_a_job_are_kept(records: Records):
+def test_the_measurements_of_a_job_are_kept(records: Records) -> None:
     records.record_jobs(created(ONE, "a"))
     metrics = Metrics(cpu_peak=180.5, mem_mb_peak=512.0)
     records.record_jobs(changed(ONE, "a", StatusCode.SUCCEEDED, T + 3, metrics=metrics))
     assert records.rap(ONE)[0].metrics == metrics.model_dump()
 
 
-def test_writers_at_the_same_time_leave_one_set_of_jobs_in_their_last_state(records: Records):
+def test_writers_at_the_same_time_leave_one_set_of_jobs_in_their_last_state(
+    records: Records,
+) -> None:
     codes = [StatusCode.INITIATED, StatusCode.PREPARING, StatusCode.EXECUTING, StatusCode.SUCCEEDED]
 
     def write(writer: int) -> None:
@@ -143,7 +149,7 @@ def test_writers_at_the_same_time_leave_one_set_of_jobs_in_their_last_state(reco
     ]
 
 
-def test_a_writer_waits_for_another_and_then_sees_what_it_wrote(postgres: Cluster):
+def test_a_writer_waits_for_another_and_then_sees_what_it_wrote(postgres: Cluster) -> None:
     url = postgres.new_database()
     upgrade(url)
     records = Records.connect(url)
@@ -167,7 +173,7 @@ def test_a_writer_waits_for_another_and_then_sees_what_it_wrote(postgres: Cluste
 # --- reading jobs ---
 
 
-def test_jobs_are_read_by_rap_then_place_and_only_on_the_given_backends(records: Records):
+def test_jobs_are_read_by_rap_then_place_and_only_on_the_given_backends(records: Records) -> None:
     records.record_jobs(created(TWO, "b", "a"))
     records.record_jobs(created(THREE, "c", backend="tpp"))
     records.record_jobs(created(ONE, "y", "x"))
@@ -182,14 +188,14 @@ def test_jobs_are_read_by_rap_then_place_and_only_on_the_given_backends(records:
     assert records.jobs_of([], ["test"]) == []
 
 
-def test_a_hundred_thousand_raps_can_be_asked_for_at_once(records: Records):
+def test_a_hundred_thousand_raps_can_be_asked_for_at_once(records: Records) -> None:
     records.record_jobs(created(ONE, "a"))
     ids = [rap_id(number) for number in range(100_000)]
     assert [job.rap_id for job in records.jobs_of(ids, ["test"])] == [ONE]
     assert records.intents(ids) == {}
 
 
-def test_names_with_quotes_are_only_names(records: Records):
+def test_names_with_quotes_are_only_names(records: Records) -> None:
     rap = 'it\'s "so" % {} ü'
     records.record_jobs(created(rap, "a'); drop table job; --"))
     assert [job.action for job in records.jobs_of([rap], ["test"])] == ["a'); drop table job; --"]
@@ -198,7 +204,7 @@ def test_names_with_quotes_are_only_names(records: Records):
 # --- backends ---
 
 
-def test_a_backend_is_read_back_whole(records: Records):
+def test_a_backend_is_read_back_whole(records: Records) -> None:
     entry = {"job_id": "j", "rap_id": ONE, "workspace": "w", "requires_db": True, "since": 1.5}
     row = backend_row(
         paused=True,
@@ -206,11 +212,34 @@ def test_a_backend_is_read_back_whole(records: Records):
         queue=(QueueEntry(**entry),),
         slots=(SlotEntry(**entry, host="main"),),
     )
-    records.record_backend(BackendUpdate(row=row))
+    records.record_backend(backend_update(row))
     assert records.backends(["test", "tpp"]) == {"test": row}
+    assert records.backend_flags(["test"]) == {"test": row.model_copy(update={"queue": ()})}
 
 
-def test_only_a_later_row_of_a_backend_replaces_it(records: Records):
+def test_a_queue_is_written_as_changes_and_read_in_its_order(records: Records) -> None:
+    def write(version: int, **queue: Any) -> list[str]:
+        row = backend_row(version=version, priorities={"urgent": 1}, slots=(slot("r"),))
+        records.record_backend(BackendUpdate(row=row, **queue))
+        return [entry.job_id for entry in records.backends(["test"])["test"].queue]
+
+    a, b, c = (queued(name, workspace=f"w{name}", created_at=age) for age, name in enumerate("abc"))
+    urgent = queued("z", rap_id="urgent", created_at=9)
+    assert write(1, queued=(b, a)) == ["a", "b"]
+    assert write(2, queued=(c, urgent)) == ["z", "a", "b", "c"]
+    again = b.model_copy(update={"requires_db": True, "weight": 2.5})
+    assert write(3, queued=(again,), unqueued=("a", "unknown")) == ["z", "b", "c"]
+    assert records.backends(["test"])["test"].queue[1] == again
+    # A write that comes late or twice changes nothing.
+    assert write(3, queued=(a,), unqueued=("b",)) == ["z", "b", "c"]
+    assert write(4, queued=(c,), whole_queue=True) == ["c"]
+    other = backend_row("tpp", queue=(a,))
+    records.record_backend(backend_update(other))
+    assert write(5, whole_queue=True) == []
+    assert records.backends(["tpp"])["tpp"].queue == (a,)
+
+
+def test_only_a_later_row_of_a_backend_replaces_it(records: Records) -> None:
     for number in (2, 1, 2):
         row = backend_row(version=number, last_seen=float(number))
         records.record_backend(BackendUpdate(row=row))
@@ -219,7 +248,7 @@ def test_only_a_later_row_of_a_backend_replaces_it(records: Records):
     assert records.backends(["test"])["test"].last_seen == 3.0
 
 
-def test_a_report_changes_the_jobs_it_knows_and_passes_over_others(records: Records):
+def test_a_report_changes_the_jobs_it_knows_and_passes_over_others(records: Records) -> None:
     records.record_jobs(created(ONE, "a"))
     known = change(ONE, "a", StatusCode.EXECUTING, T + 2)
     unknown = change(TWO, "a", StatusCode.EXECUTING, T + 2)
@@ -232,58 +261,85 @@ def test_a_report_changes_the_jobs_it_knows_and_passes_over_others(records: Reco
 # --- intents ---
 
 
-def test_an_announced_create_is_pending_until_its_jobs_appear(records: Records):
-    announced = intent(ONE)
-    assert records.announce(announced) == announced
+def test_an_announced_create_is_pending_until_its_jobs_appear(records: Records) -> None:
+    announced = records.announce(intent(ONE, request="{}"))
+    assert announced == intent(ONE, request="{}", number=1, offered_at=float(T))
     assert records.intents([ONE, TWO]) == {ONE: announced}
     records.record_jobs(created(ONE, "a"))
     assert records.intents([ONE])[ONE].state is IntentState.ACCEPTED
 
 
-def test_a_refused_rap_may_be_announced_again(records: Records):
+def test_a_rap_belongs_to_the_workspace_that_claims_it_first(records: Records) -> None:
+    first = intent(ONE, offered_at=float(T))
+    other = first.model_copy(update={"workspace": "other"})
+    assert records.claim(first) == first
+    assert records.claim(first) == first
+    assert records.claim(other) == first
+    records.settle(IntentSettlement(rap_id=ONE, state=IntentState.REFUSED))
+    assert records.claim(other).state is IntentState.REFUSED
+
+
+def test_a_refused_rap_may_be_announced_again(records: Records) -> None:
     records.announce(intent(ONE))
     records.settle(IntentSettlement(rap_id=ONE, state=IntentState.REFUSED))
     assert records.intents([ONE])[ONE].state is IntentState.REFUSED
-    again = intent(ONE, workspace="another", created_at=T + 9.5)
-    assert records.announce(again) == again
+    again = records.announce(intent(ONE, workspace="another", created_at=T + 9.5))
+    assert (again.state, again.workspace, again.number) == (IntentState.PENDING, "another", 2)
 
 
-def test_an_accepted_rap_stays_accepted(records: Records):
+def test_an_accepted_rap_stays_accepted(records: Records) -> None:
     records.announce(intent(ONE))
     records.settle(IntentSettlement(rap_id=ONE, state=IntentState.ACCEPTED))
     records.settle(IntentSettlement(rap_id=ONE, state=IntentState.REFUSED))
     assert records.announce(intent(ONE, created_at=T + 5.0)).state is IntentState.ACCEPTED
 
 
-def test_an_undecided_create_is_not_replaced_by_one_of_another_workspace(records: Records):
-    first = intent(ONE)
-    records.announce(first)
+def test_an_undecided_create_is_not_replaced_by_one_of_another_workspace(records: Records) -> None:
+    first = records.announce(intent(ONE))
+    assert (first.workspace, first.number, first.offered_at) == ("workspace", 1, T)
     assert records.announce(intent(ONE, workspace="another", created_at=T + 1.0)) == first
-    repeated = intent(ONE, created_at=T + 2.0)
-    assert records.announce(repeated) == repeated
+    repeated = records.announce(intent(ONE, created_at=T + 2.0))
+    assert (repeated.number, repeated.created_at) == (2, T + 2.0)
 
 
-def test_a_settlement_leaves_a_later_announcement_alone(records: Records):
-    records.announce(intent(ONE, created_at=T + 5.125))
+def test_a_settlement_leaves_a_later_announcement_alone(records: Records) -> None:
+    records.announce(intent(ONE))
+    records.announce(intent(ONE))
     refused = IntentState.REFUSED
-    records.settle(IntentSettlement(rap_id=ONE, state=refused, asked_at=T + 5.0))
+    records.settle(IntentSettlement(rap_id=ONE, state=refused, number=1))
     assert records.intents([ONE])[ONE].state is IntentState.PENDING
-    records.settle(IntentSettlement(rap_id=ONE, state=refused, asked_at=T + 5.125))
+    records.settle(IntentSettlement(rap_id=ONE, state=refused, number=2))
     assert records.intents([ONE])[ONE].state is refused
+    assert records.announce(intent(ONE)).number == 3
 
 
-def test_undecided_creates_are_found_by_their_age(records: Records):
+def test_a_create_is_claimed_by_one_caller_alone_and_announced_by_the_databases_clock(
+    records: Records,
+) -> None:
+    announced = records.announce(intent(ONE, created_at=0.0))
+    with ThreadPoolExecutor(4) as pool:
+        claims = list(pool.map(records.take_offer, [announced] * 4))
+    assert sorted(claims) == [False, False, False, True]
+    ((found,), now) = records.undecided()
+    assert found.offers == 1
+    assert announced.created_at <= found.offered_at <= now
+    records.settle(IntentSettlement(rap_id=ONE, state=IntentState.REFUSED))
+    assert not records.take_offer(found)
+
+
+def test_undecided_creates_are_found_oldest_first(records: Records) -> None:
     for number in (3, 1, 2):
         records.announce(intent(rap_id(number), created_at=float(T + number)))
     records.settle(IntentSettlement(rap_id=ONE, state=IntentState.REFUSED))
-    assert [found.rap_id for found in records.unsettled(T + 3.0)] == [TWO]
-    assert [found.rap_id for found in records.unsettled(T + 3.5)] == [TWO, THREE]
+    undecided, now = records.undecided()
+    assert [found.rap_id for found in undecided] == [TWO, THREE]
+    assert abs(now - time.time()) < 3600
 
 
 # --- the database ---
 
 
-def test_the_tables_are_made_once_however_many_processes_start(url: str):
+def test_the_tables_are_made_once_however_many_processes_start(url: str) -> None:
     assert not is_current(url)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(upgrade, [url] * 4))
@@ -295,7 +351,7 @@ def test_the_tables_are_made_once_however_many_processes_start(url: str):
     assert differences == []
 
 
-def test_tables_of_a_later_version_are_left_alone(url: str):
+def test_tables_of_a_later_version_are_left_alone(url: str) -> None:
     upgrade(url)
     engine = engine_of(url)
     with engine.begin() as connection:
@@ -306,14 +362,55 @@ def test_tables_of_a_later_version_are_left_alone(url: str):
         upgrade(url)
 
 
-def test_without_tables_the_remedy_is_named(url: str):
+def test_without_tables_the_remedy_is_named(url: str) -> None:
     records = Records.connect(url)
     with pytest.raises(Unavailable, match="rap records upgrade"):
         records.rap(ONE)
     records.close()
 
 
-def test_rows_outlive_the_process(url: str):
+def test_how_long_ago_something_was_is_told_without_comparing_two_clocks(
+    records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records.record_jobs(created(ONE, "a"))
+    ours = 5000.0
+    monkeypatch.setattr("rap.records.reads.monotonic", lambda: ours)
+
+    def moment() -> float:
+        return records.read_status([ONE], ("test",)).moments["test"]
+
+    records.record_backend(BackendUpdate(row=backend_row(updated_at=T + 1.0)))
+    assert moment() == T + 1
+    ours += 200
+    assert moment() == T + 201, "the controller is away, and with it the agents' reports"
+    records.record_backend(BackendUpdate(row=backend_row(version=2, updated_at=T + 190.0)))
+    assert moment() == T + 190
+
+
+@pytest.mark.parametrize("late", [1, 15, 3600])
+def test_a_time_that_was_shown_is_never_taken_back_when_a_job_ends(
+    records: Records, late: int
+) -> None:
+    records.record_jobs(created(ONE, "a"))
+    records.record_jobs(changed(ONE, "a", StatusCode.FINALIZING, T + 10.0))
+    # The end is written late: the read model, or the controller, was away meanwhile.
+    records.record_backend(BackendUpdate(row=backend_row(updated_at=T + 20.9 + late)))
+
+    def shown() -> str:
+        seen = records.read_status([ONE], ("test",))
+        (job,) = seen.jobs
+        return str(present(job, BackendView(seen.backends["test"]), T)["updated_at"])
+
+    before = shown()
+    records.record_jobs(changed(ONE, "a", StatusCode.SUCCEEDED, T + 20.0))
+    (job,) = records.rap(ONE)
+    assert shown() == before == whole_seconds(int(T + 20.9 + late))
+    assert job.completed_at == T + 20
+    records.record_backend(BackendUpdate(row=backend_row(version=2, updated_at=T + 9999.0)))
+    assert shown() == before
+
+
+def test_rows_outlive_the_process(url: str) -> None:
     upgrade(url)
     first = Records.connect(url)
     first.record_jobs(created(ONE, "a"))
@@ -324,7 +421,7 @@ def test_rows_outlive_the_process(url: str):
     second.close()
 
 
-def test_a_database_that_was_away_is_used_again(postgres: Cluster):
+def test_a_database_that_was_away_is_used_again(postgres: Cluster) -> None:
     url = postgres.new_database()
     upgrade(url)
     records = Records.connect(url)
@@ -344,7 +441,7 @@ def test_a_database_that_was_away_is_used_again(postgres: Cluster):
     records.close()
 
 
-def test_a_reader_does_not_wait_for_a_writer_of_the_sqlite_file(tmp_path: Path):
+def test_a_reader_does_not_wait_for_a_writer_of_the_sqlite_file(tmp_path: Path) -> None:
     file = tmp_path / "records.sqlite"
     upgrade(f"sqlite:///{file}")
     records = Records.connect(f"sqlite:///{file}")

@@ -1,11 +1,13 @@
-"""What a change does to the record of a job (controller.md 4)."""
+"""What a change does to the record of a job (docs/spec/controller.md 4)."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import DataObject
 
 from rap.egress import Metrics
-from rap.records.transitions import Life, advance, born
+from rap.records import StoredJob
+from rap.records.transitions import advance, born
 from rap.rows import JobChange
 from rap.status import FINAL_CODES, RESET_CODES, StatusCode
 from tests.support.records import CREATED_AT, change, job_row, rap_id
@@ -28,7 +30,7 @@ def step(code: StatusCode, at: float, attempt: int = 1, **values: object) -> Job
     return change(RAP, "analyse", code, at, attempt, **values)
 
 
-def after(*changes: JobChange) -> Life:
+def after(*changes: JobChange) -> StoredJob:
     life = born(job_row(RAP))
     for each in changes:
         life = advance(life, each)
@@ -36,7 +38,7 @@ def after(*changes: JobChange) -> Life:
 
 
 @pytest.mark.spec("controller:36", "rap-api:94")
-def test_a_new_job_is_created_and_has_neither_begun_nor_ended():
+def test_a_new_job_is_created_and_has_neither_begun_nor_ended() -> None:
     life = after()
     assert (life.status_code, life.status_code.state.value) == (StatusCode.CREATED, "pending")
     assert life.status_message == "Created"
@@ -45,7 +47,7 @@ def test_a_new_job_is_created_and_has_neither_begun_nor_ended():
 
 
 @pytest.mark.spec("rap-api:99", "rap-api:100", "controller:115")
-def test_the_start_is_that_of_the_first_running_stage_through_all_later_ones():
+def test_the_start_is_that_of_the_first_running_stage_through_all_later_ones() -> None:
     life = born(job_row(RAP))
     for number, code in enumerate(RUNNING):
         life = advance(life, step(code, T + 10 + number))
@@ -54,34 +56,34 @@ def test_the_start_is_that_of_the_first_running_stage_through_all_later_ones():
 
 
 @pytest.mark.spec("controller:113")
-def test_a_stage_keeps_the_message_of_a_running_job():
+def test_a_stage_keeps_the_message_of_a_running_job() -> None:
     assert {after(step(code, T + 1)).status_message for code in RUNNING} == {
         "Job executing on the backend"
     }
 
 
 @pytest.mark.spec("controller:116")
-def test_a_change_takes_the_time_it_is_reported_with():
+def test_a_change_takes_the_time_it_is_reported_with() -> None:
     life = after(step(StatusCode.PREPARED, T + 5.25))
     assert life.updated_at == T + 5
     assert life.status_code_updated_at == (T + 5) * 10**9 + 250_000_000
 
 
 @pytest.mark.spec("controller:119")
-def test_a_time_before_the_last_change_becomes_one_millisecond_after_it():
+def test_a_time_before_the_last_change_becomes_one_millisecond_after_it() -> None:
     life = after(step(StatusCode.PREPARING, T + 9), step(StatusCode.PREPARED, T + 3))
     assert life.status_code is StatusCode.PREPARED
     assert life.status_code_updated_at == (T + 9) * 10**9 + 1_000_000
 
 
 @pytest.mark.spec("controller:120")
-def test_stages_may_be_skipped():
+def test_stages_may_be_skipped() -> None:
     life = after(step(StatusCode.INITIATED, T + 1), step(StatusCode.EXECUTING, T + 2))
     assert life.status_code is StatusCode.EXECUTING
 
 
 @pytest.mark.spec("controller:117")
-def test_a_report_without_change_is_a_sign_of_life_once_a_minute():
+def test_a_report_without_change_is_a_sign_of_life_once_a_minute() -> None:
     begun = after(step(StatusCode.EXECUTING, T))
     soon = advance(begun, step(StatusCode.EXECUTING, T + 59))
     late = advance(begun, step(StatusCode.EXECUTING, T + 61))
@@ -90,7 +92,7 @@ def test_a_report_without_change_is_a_sign_of_life_once_a_minute():
     assert late.status_code_updated_at == begun.status_code_updated_at
 
 
-def test_a_report_without_change_brings_new_measurements_also_from_a_slow_clock():
+def test_a_report_without_change_brings_new_measurements_also_from_a_slow_clock() -> None:
     begun = after(step(StatusCode.PREPARING, T + 50), step(StatusCode.EXECUTING, T + 10))
     measured = advance(begun, step(StatusCode.EXECUTING, T + 10, metrics=Metrics(cpu_mean=2.0)))
     assert measured.metrics["cpu_mean"] == 2.0
@@ -98,7 +100,7 @@ def test_a_report_without_change_brings_new_measurements_also_from_a_slow_clock(
 
 
 @pytest.mark.parametrize("code", sorted(RESET_CODES))
-def test_a_reset_clears_the_start_and_the_next_start_sets_another(code):
+def test_a_reset_clears_the_start_and_the_next_start_sets_another(code: StatusCode) -> None:
     begun = step(StatusCode.EXECUTING, T + 10, metrics=Metrics(cpu_mean=7.0))
     waiting = after(begun, step(code, T + 20, attempt=2))
     assert (waiting.started_at, waiting.status_code.state.value) == (None, "pending")
@@ -108,7 +110,7 @@ def test_a_reset_clears_the_start_and_the_next_start_sets_another(code):
 
 
 @pytest.mark.spec("controller:148")
-def test_a_late_stage_of_an_earlier_attempt_changes_nothing():
+def test_a_late_stage_of_an_earlier_attempt_changes_nothing() -> None:
     waiting = after(
         step(StatusCode.EXECUTING, T + 10), step(StatusCode.WAITING_ON_REBOOT, T + 20, attempt=2)
     )
@@ -123,13 +125,15 @@ def test_a_late_stage_of_an_earlier_attempt_changes_nothing():
     attempt=st.integers(1, 999),
     later=st.floats(0, 1e6),
 )
-def test_nothing_changes_a_finished_job(final, code, attempt, later):
+def test_nothing_changes_a_finished_job(
+    final: StatusCode, code: StatusCode, attempt: int, later: float
+) -> None:
     ended = after(step(StatusCode.EXECUTING, T + 1), step(final, T + 2))
     assert advance(ended, step(code, T + 2 + later, attempt=attempt)) is ended
 
 
 @pytest.mark.spec("controller:145")
-def test_a_cancelled_job_ended_when_its_cancel_was_asked_for():
+def test_a_cancelled_job_ended_when_its_cancel_was_asked_for() -> None:
     life = after(
         step(StatusCode.EXECUTING, T + 10),
         step(StatusCode.CANCELLED_BY_USER, T + 30, completed_at=T + 28.5),
@@ -138,12 +142,12 @@ def test_a_cancelled_job_ended_when_its_cancel_was_asked_for():
     assert (life.status_code.state.value, life.status_message) == ("failed", "Cancelled by user")
 
 
-def test_a_job_cancelled_before_it_started_has_an_end_and_no_start():
+def test_a_job_cancelled_before_it_started_has_an_end_and_no_start() -> None:
     life = after(step(StatusCode.CANCELLED_BY_USER, T + 30, completed_at=T + 29.0))
     assert (life.started_at, life.completed_at) == (None, T + 29)
 
 
-def test_a_job_killed_with_a_far_attempt_number_keeps_its_start():
+def test_a_job_killed_with_a_far_attempt_number_keeps_its_start() -> None:
     life = after(
         step(StatusCode.EXECUTING, T + 10), step(StatusCode.KILLED_BY_ADMIN, T + 30, attempt=999)
     )
@@ -151,7 +155,7 @@ def test_a_job_killed_with_a_far_attempt_number_keeps_its_start():
 
 
 @given(end=st.floats(-100, 100), start=st.integers(0, 50))
-def test_no_job_ends_before_it_starts(end, start):
+def test_no_job_ends_before_it_starts(end: float, start: int) -> None:
     life = after(
         step(StatusCode.EXECUTING, T + start),
         step(StatusCode.CANCELLED_BY_USER, T + 60, completed_at=T + end),
@@ -185,7 +189,9 @@ def lives(draw: st.DrawFn) -> list[JobChange]:
 
 
 @given(lives(), st.data())
-def test_any_order_and_repetition_of_the_writes_of_a_life_ends_alike(changes, data):
+def test_any_order_and_repetition_of_the_writes_of_a_life_ends_alike(
+    changes: list[JobChange], data: DataObject
+) -> None:
     in_order = after(*changes)
     writes = [change for change in changes for _ in range(data.draw(st.integers(1, 3)))]
     mixed = after(*data.draw(st.permutations(writes)))
@@ -194,7 +200,9 @@ def test_any_order_and_repetition_of_the_writes_of_a_life_ends_alike(changes, da
 
 
 @given(lives(), st.data())
-def test_repeating_writes_that_were_made_changes_nothing(changes, data):
+def test_repeating_writes_that_were_made_changes_nothing(
+    changes: list[JobChange], data: DataObject
+) -> None:
     life = born(job_row(RAP))
     for number, each in enumerate(changes, 1):
         life = advance(life, each)
@@ -203,7 +211,7 @@ def test_repeating_writes_that_were_made_changes_nothing(changes, data):
 
 
 @given(lives(), st.data())
-def test_the_place_in_a_life_never_moves_back(changes, data):
+def test_the_place_in_a_life_never_moves_back(changes: list[JobChange], data: DataObject) -> None:
     life = born(job_row(RAP))
     for each in data.draw(st.permutations(changes)):
         advanced = advance(life, each)

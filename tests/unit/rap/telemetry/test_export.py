@@ -2,51 +2,54 @@
 
 import sys
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from rap import exporting, tracing
-from rap.exporting import Service
-from tests.support.spans import receiver
+from rap.telemetry import export as exporting
+from rap.telemetry import traces
+from rap.telemetry.export import Service
+from tests.support.spans import Receiver, receiver
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def collector():
+def collector() -> Iterator[Receiver]:
     with receiver() as server:
         yield server
 
 
 @pytest.fixture(autouse=True)
-def _off_again():
+def _off_again() -> Iterator[None]:
     yield
-    tracing.use(None)
+    traces.use(None)
 
 
-def emit(name="JOB", **attributes):
-    tracing.record(
-        tracing.tracer("jobs"),
+def emit(name: str = "JOB", **attributes: Any) -> None:
+    traces.record(
+        traces.tracer("jobs"),
         name,
-        start_ns=1_700_000_000 * tracing.NS,
-        end_ns=1_700_000_001 * tracing.NS,
+        start_ns=1_700_000_000 * traces.NS,
+        end_ns=1_700_000_001 * traces.NS,
         attributes=attributes,
     )
 
 
 @pytest.mark.parametrize("env", [{}, {"OTEL_SERVICE_NAME": "x", "BACKEND": "tpp"}])
-def test_nothing_is_sent_unless_a_variable_says_where(env):
+def test_nothing_is_sent_unless_a_variable_says_where(env: dict[str, Any]) -> None:
     assert exporting.start(Service.AGENT, env=env) is None
-    assert not tracing.is_on()
+    assert not traces.is_on()
     assert exporting.stop(None) == 0
 
 
-def test_traces_can_be_switched_off_with_the_usual_variable(collector):
+def test_traces_can_be_switched_off_with_the_usual_variable(collector: Receiver) -> None:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_EXPORTER": "none"}
     assert exporting.start(Service.AGENT, env=env) is None
 
 
-def test_spans_arrive_at_a_receiver_with_who_sent_them(collector):
+def test_spans_arrive_at_a_receiver_with_who_sent_them(collector: Receiver) -> None:
     env = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"{collector.url}/",
         "OTEL_EXPORTER_OTLP_HEADERS": '"x-honeycomb-team=abc,x-other=d"',
@@ -54,7 +57,8 @@ def test_spans_arrive_at_a_receiver_with_who_sent_them(collector):
         "BACKEND": "tpp",
     }
     export = exporting.start(Service.AGENT, version="1.2", env=env)
-    emit(**{"job.exit_code": 137})
+    code: dict[str, Any] = {"job.exit_code": 137}
+    emit(**code)
     assert exporting.stop(export, 20) == 0
     ((name, attributes, resource),) = collector.spans
     assert (name, attributes) == ("JOB", {"job.exit_code": 137})
@@ -74,14 +78,14 @@ def test_spans_arrive_at_a_receiver_with_who_sent_them(collector):
     assert collector.headers[0]["x-other"] == "d"
 
 
-def test_a_process_without_names_says_so():
+def test_a_process_without_names_says_so() -> None:
     described = exporting.resource(Service.CONTROLLER, version="unknown", env={}).attributes
     assert described["service.name"] == "jobrunner"
     assert described["service.namespace"] == described["rap.backend"] == "unknown"
     assert described["rap.service"] == "controller"
 
 
-def test_a_receiver_that_is_away_costs_nothing_but_spans(collector):
+def test_a_receiver_that_is_away_costs_nothing_but_spans(collector: Receiver) -> None:
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     collector.status = 400
     export = exporting.start(Service.AGENT, env=env)
@@ -90,7 +94,7 @@ def test_a_receiver_that_is_away_costs_nothing_but_spans(collector):
 
 
 @pytest.mark.spec("agent:158")
-def test_a_receiver_that_hangs_holds_up_neither_the_work_nor_the_end(collector):
+def test_a_receiver_that_hangs_holds_up_neither_the_work_nor_the_end(collector: Receiver) -> None:
     collector.answering.clear()
     export = exporting.start(Service.AGENT, env={"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url})
     emit("first")
@@ -106,7 +110,9 @@ def test_a_receiver_that_hangs_holds_up_neither_the_work_nor_the_end(collector):
     flushing.join(20)
 
 
-def test_spans_can_be_shown_on_the_terminal(capfd, monkeypatch):
+def test_spans_can_be_shown_on_the_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sys.stderr", sys.__stderr__)
     export = exporting.start(Service.MANAGE, env={"OTEL_EXPORTER_CONSOLE": "1"})
     emit("SHOWN")

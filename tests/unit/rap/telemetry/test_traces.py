@@ -1,32 +1,36 @@
 """Spans: what may be in them, their times, and that telling never disturbs what is told about."""
 
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
+from typing import Any
 
 import pytest
 import structlog
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanContext
 from opentelemetry.trace import StatusCode as SpanStatus
 
-from rap import tracing
-from rap.tracing import Event, Failure
+from rap.telemetry import traces
+from rap.telemetry.traces import Event, Failure
+from tests.support.spans import Spans, traced_by
 from tests.support.spans import spans as collecting
-from tests.support.spans import traced_by
 
 pytestmark = pytest.mark.unit
 
-NOW = 1_700_000_000 * tracing.NS
+NOW = 1_700_000_000 * traces.NS
 TRACE = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
 
 
 @pytest.fixture
-def spans():
+def spans() -> Iterator[Spans]:
     with collecting() as collected:
         yield collected
 
 
-def record(name="step", **changes):
-    facts = {"start_ns": NOW, "end_ns": NOW + 5, "attributes": {}}
-    return tracing.record(tracing.tracer("jobs"), name, **(facts | changes))
+def record(name: str = "step", **changes: Any) -> SpanContext | None:
+    facts: dict[str, Any] = {"start_ns": NOW, "end_ns": NOW + 5, "attributes": {}}
+    return traces.record(traces.tracer("jobs"), name, **(facts | changes))
 
 
 class Colour(StrEnum):
@@ -34,7 +38,7 @@ class Colour(StrEnum):
 
 
 @pytest.mark.spec("controller:203")
-def test_values_of_other_types_become_text_and_are_complained_of_but_nulls_silently():
+def test_values_of_other_types_become_text_and_are_complained_of_but_nulls_silently() -> None:
     given = {
         "flag": True,
         "text": "t",
@@ -46,7 +50,7 @@ def test_values_of_other_types_become_text_and_are_complained_of_but_nulls_silen
         "list": ["a", "b"],
     }
     with structlog.testing.capture_logs() as logs:
-        cleaned = tracing.clean("JOB", given)
+        cleaned = traces.clean("JOB", given)
     assert cleaned == {**given, "word": "red", "nothing": "None", "list": "['a', 'b']"}
     assert type(cleaned["word"]) is str
     assert [(line["log_level"], line["event"]) for line in logs] == [
@@ -57,8 +61,8 @@ def test_values_of_other_types_become_text_and_are_complained_of_but_nulls_silen
     ]
 
 
-def test_a_span_has_the_given_times_attributes_events_and_parent(spans):
-    root = tracing.root_of(TRACE)
+def test_a_span_has_the_given_times_attributes_events_and_parent(spans: Spans) -> None:
+    root = traces.root_of(TRACE)
     record(attributes={"a": 1}, parent=root, events=[Event("met", NOW + 2, {"b": None})])
     (span,) = spans.all
     assert (span.start_time, span.end_time) == (NOW, NOW + 5)
@@ -70,8 +74,10 @@ def test_a_span_has_the_given_times_attributes_events_and_parent(spans):
     assert span.status.status_code is SpanStatus.UNSET
 
 
-def test_a_span_may_have_the_identity_that_was_given_away_before_and_the_next_has_its_own(spans):
-    root = tracing.root_of(TRACE)
+def test_a_span_may_have_the_identity_that_was_given_away_before_and_the_next_has_its_own(
+    spans: Spans,
+) -> None:
+    root = traces.root_of(TRACE)
     record("root", identity=root)
     record("next")
     first, second = spans.all
@@ -80,8 +86,8 @@ def test_a_span_may_have_the_identity_that_was_given_away_before_and_the_next_ha
     assert second.context.trace_id != root.trace_id
 
 
-def test_spans_of_the_past_are_no_part_of_what_is_going_on(spans):
-    with tracing.span("api", "request"):
+def test_spans_of_the_past_are_no_part_of_what_is_going_on(spans: Spans) -> None:
+    with traces.span("api", "request"):
         record("root")
     assert spans.one("root").parent is None
     assert spans.one("root").context.trace_id != spans.one("request").context.trace_id
@@ -97,7 +103,9 @@ def test_spans_of_the_past_are_no_part_of_what_is_going_on(spans):
         ),
     ],
 )
-def test_impossible_times_are_warned_about_and_the_span_is_sent(spans, times, warning):
+def test_impossible_times_are_warned_about_and_the_span_is_sent(
+    spans: Spans, times: dict[str, Any], warning: str
+) -> None:
     with structlog.testing.capture_logs() as logs:
         record(**times)
     assert [(line["log_level"], line["event"]) for line in logs] == [("warning", warning)]
@@ -108,30 +116,30 @@ def test_impossible_times_are_warned_about_and_the_span_is_sent(spans, times, wa
 @pytest.mark.parametrize(
     "carrier", [{}, {"traceparent": ""}, {"traceparent": "00-xyz"}, {"traceparent": "0" * 55}]
 )
-def test_a_carrier_that_names_no_trace_has_no_root(carrier):
-    assert tracing.root_of(carrier) is None
+def test_a_carrier_that_names_no_trace_has_no_root(carrier: dict[str, Any]) -> None:
+    assert traces.root_of(carrier) is None
 
 
-def test_a_block_that_raises_is_a_span_of_an_error_with_its_class_alone(spans):
-    with pytest.raises(ValueError, match="patient 7"), tracing.span("api", "request"):
+def test_a_block_that_raises_is_a_span_of_an_error_with_its_class_alone(spans: Spans) -> None:
+    with pytest.raises(ValueError, match="patient 7"), traces.span("api", "request"):
         raise ValueError("patient 7")
     (span,) = spans.all
     assert (span.status.status_code, span.status.description) == (SpanStatus.ERROR, "ValueError")
     assert "patient" not in span.to_json()
 
 
-def test_a_block_continues_the_trace_of_the_request_that_caused_it(spans):
-    with tracing.span("api", "request", carrier=TRACE), tracing.span("api", "inner"):
+def test_a_block_continues_the_trace_of_the_request_that_caused_it(spans: Spans) -> None:
+    with traces.span("api", "request", carrier=TRACE), traces.span("api", "inner"):
         pass
-    root = tracing.root_of(TRACE)
+    root = traces.root_of(TRACE)
     assert spans.one("request").parent.span_id == root.span_id
     assert spans.one("inner").parent.span_id == spans.one("request").context.span_id
     assert {span.context.trace_id for span in spans.all} == {root.trace_id}
 
 
-def test_a_timed_block_tells_whole_milliseconds_also_when_it_raises(spans):
-    with pytest.raises(KeyError), tracing.span("api", "request"):  # noqa: SIM117
-        with tracing.timed("find.duration_ms"):
+def test_a_timed_block_tells_whole_milliseconds_also_when_it_raises(spans: Spans) -> None:
+    with pytest.raises(KeyError), traces.span("api", "request"):  # noqa: SIM117
+        with traces.timed("find.duration_ms"):
             raise KeyError
     elapsed = spans.one("request").attributes["find.duration_ms"]
     assert isinstance(elapsed, int)
@@ -139,33 +147,33 @@ def test_a_timed_block_tells_whole_milliseconds_also_when_it_raises(spans):
 
 
 class Broken(SpanExporter):
-    def export(self, spans):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         raise RuntimeError("the receiver is mad")
 
 
 @pytest.mark.spec("controller:204")
-def test_an_exporter_that_raises_disturbs_nothing():
+def test_an_exporter_that_raises_disturbs_nothing() -> None:
     with traced_by(Broken()):
-        with tracing.span("api", "request"):
+        with traces.span("api", "request"):
             done = "done"
         assert record() is not None
     assert done == "done"
 
 
 @pytest.mark.spec("controller:204")
-def test_a_span_that_cannot_be_made_is_one_line_in_the_log(spans):
+def test_a_span_that_cannot_be_made_is_one_line_in_the_log(spans: Spans) -> None:
     with structlog.testing.capture_logs() as logs:
         assert record(start_ns="yesterday") is None
     assert [line["event"] for line in logs] == ["failed to make the span step"]
     assert spans.all == ()
 
 
-def test_nothing_is_made_while_traces_are_off():
-    assert not tracing.is_on()
+def test_nothing_is_made_while_traces_are_off() -> None:
+    assert not traces.is_on()
     assert not record().is_valid
-    with tracing.span("api", "request") as span:
+    with traces.span("api", "request") as span:
         assert not span.is_recording()
 
 
-def test_a_failure_is_told_by_its_kind_and_text():
+def test_a_failure_is_told_by_its_kind_and_text() -> None:
     assert (str(Failure("KeyError")), str(Failure("KeyError", "x"))) == ("KeyError", "KeyError: x")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.support.spans import spans as collecting
-from worker_agent.ehrql_queries import Query, parse, tell, to_microseconds
+from worker_agent.ehrql.queries import Query, parse, record_spans, to_microseconds
 
 pytestmark = pytest.mark.unit
 
@@ -23,28 +23,28 @@ T = 1_767_323_045  # 2026-01-02T03:04:05Z
         ("2026-01-02 03:04:05", T * NS),
     ],
 )
-def test_moments_are_cut_to_microseconds(text, expected):
+def test_moments_are_cut_to_microseconds(text: str, expected: int) -> None:
     assert to_microseconds(text) == expected
 
 
 @pytest.mark.parametrize("value", ["yesterday", "", "0001-01-01T00:00:00Z", None, 5])
-def test_what_is_no_moment_is_refused(value):
+def test_what_is_no_moment_is_refused(value: int | str | None) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - whatever it says
         to_microseconds(value)
 
 
 @pytest.mark.spec("agent:160")
-def test_blank_lines_count_for_nothing_and_bad_ones_are_told_and_skipped():
+def test_blank_lines_count_for_nothing_and_bad_ones_are_told_and_skipped() -> None:
     good = json.dumps({"name": "q1", "start": "2026-01-02T03:04:05Z", "end": None})
     bad = ["not json", "[]", '{"name": "q"}', '{"name": "q", "start": "never", "end": null}']
-    told = []
+    told: list[str] = []
     queries = parse([good, "", "   ", *bad, good], told.append)
     assert queries == [Query(name="q1", start="2026-01-02T03:04:05Z")] * 2
     assert told == [f"bad json from ehrql: {line}" for line in bad]
 
 
 @pytest.mark.spec("agent:160")
-def test_each_query_is_a_child_of_its_run_and_an_open_one_ends_with_it():
+def test_each_query_is_a_child_of_its_run_and_an_open_one_ends_with_it() -> None:
     queries = parse(
         [
             json.dumps(
@@ -67,7 +67,7 @@ def test_each_query_is_a_child_of_its_run_and_an_open_one_ends_with_it():
         pytest.fail,
     )
     with collecting() as spans:
-        count = tell(
+        count = record_spans(
             "generate-dataset", queries, {"job.id": "j"}, start_ns=T * NS, end_ns=(T + 9) * NS
         )
     assert count == 3

@@ -1,11 +1,13 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rap.egress import Fault
 from rap.errors import PermanentFault
-from rap.models import JobDefinition, Study
+from rap.models import JobDefinition
 from rap.settings import AgentSettings
+from tests.support.factories import job_definition
 from worker_agent.engine.container import (
     DatabaseHost,
     container_config,
@@ -18,42 +20,30 @@ pytestmark = pytest.mark.unit
 IMAGE = "ghcr.io/opensafely-core/python:v2"
 
 
-def definition(**changes):
-    study = Study(git_repo_url="https://github.com/opensafely/s", commit="c", branch="main")
-    base = JobDefinition(
-        id="jobone",
-        rap_id="raprap",
-        task_id="jobone-001",
-        repo_url=study.git_repo_url,
-        commit="c",
-        study=study,
-        workspace="my-workspace",
-        action="my_action",
-        created_at=0,
-        image=IMAGE,
-    )
-    return base.model_copy(update=changes)
-
-
-def config(job, secrets=None, database_host=None, **settings):
+def config(
+    job: JobDefinition,
+    secrets: dict[str, str] | None = None,
+    database_host: DatabaseHost | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
     return container_config(
         job,
         AgentSettings(backend="test", docker_user_id=10000, docker_group_id=10001, **settings),
         image=IMAGE,
-        mount_source=Path("/srv/high_privacy/volumes/jobone"),
+        mount_source=Path("/srv/high_privacy/volumes/job1"),
         secrets=secrets or {},
         database_host=database_host,
     )
 
 
 @pytest.mark.spec("agent:90")
-def test_a_job_without_database_access_has_no_network():
-    assert config(definition())["HostConfig"]["NetworkMode"] == "none"
+def test_a_job_without_database_access_has_no_network() -> None:
+    assert config(job_definition())["HostConfig"]["NetworkMode"] == "none"
 
 
 @pytest.mark.spec("agent:91")
-def test_a_database_job_gets_the_restricted_network_without_name_resolution():
-    job = definition(allow_database_access=True, database_name="default")
+def test_a_database_job_gets_the_restricted_network_without_name_resolution() -> None:
+    job = job_definition(allow_database_access=True, database_name="default")
     host = config(job, database_access_network="db-net")["HostConfig"]
     assert host["NetworkMode"] == "db-net"
     assert host["Dns"] == ["192.0.2.0"]
@@ -62,35 +52,35 @@ def test_a_database_job_gets_the_restricted_network_without_name_resolution():
     assert named["HostConfig"]["ExtraHosts"] == ["db.example:10.1.2.3"]
 
 
-def test_on_a_dummy_data_backend_a_database_job_has_no_network_either():
-    job = definition(allow_database_access=True, database_name="default")
+def test_on_a_dummy_data_backend_a_database_job_has_no_network_either() -> None:
+    job = job_definition(allow_database_access=True, database_name="default")
     host = config(job, using_dummy_data_backend=True)["HostConfig"]
     assert host["NetworkMode"] == "none"
 
 
 @pytest.mark.spec("agent:89")
-def test_a_job_has_no_capabilities_and_cannot_gain_any():
-    host = config(definition())["HostConfig"]
+def test_a_job_has_no_capabilities_and_cannot_gain_any() -> None:
+    host = config(job_definition())["HostConfig"]
     assert host["CapDrop"] == ["ALL"]
     assert host["SecurityOpt"] == ["no-new-privileges"]
     assert not {"CapAdd", "Privileged", "Binds", "Devices", "PidMode", "IpcMode"} & set(host)
 
 
 @pytest.mark.spec("agent:87")
-def test_limits_of_processor_and_memory_are_exact():
-    host = config(definition(cpu_count=1.5, memory_limit="1G"))["HostConfig"]
+def test_limits_of_processor_and_memory_are_exact() -> None:
+    host = config(job_definition(cpu_count=1.5, memory_limit="1G"))["HostConfig"]
     assert (host["NanoCpus"], host["Memory"]) == (1_500_000_000, 2**30)
-    assert not {"NanoCpus", "Memory", "MemorySwap"} & set(config(definition())["HostConfig"])
+    assert not {"NanoCpus", "Memory", "MemorySwap"} & set(config(job_definition())["HostConfig"])
 
 
-def test_a_job_has_no_swap_beside_its_memory():
-    host = config(definition(memory_limit="1G"))["HostConfig"]
+def test_a_job_has_no_swap_beside_its_memory() -> None:
+    host = config(job_definition(memory_limit="1G"))["HostConfig"]
     assert host["MemorySwap"] == host["Memory"]
 
 
-def test_the_processes_of_a_job_are_limited():
-    assert config(definition())["HostConfig"]["PidsLimit"] == 2048
-    assert config(definition(), container_pids_limit=99)["HostConfig"]["PidsLimit"] == 99
+def test_the_processes_of_a_job_are_limited() -> None:
+    assert config(job_definition())["HostConfig"]["PidsLimit"] == 2048
+    assert config(job_definition(), container_pids_limit=99)["HostConfig"]["PidsLimit"] == 99
 
 
 @pytest.mark.parametrize(
@@ -106,8 +96,10 @@ def test_the_processes_of_a_job_are_limited():
         (IMAGE, (), False),
     ],
 )
-def test_which_images_have_a_root_that_cannot_be_written_to(image, listed, read_only):
-    host = config(definition(image=image), read_only_images=listed)["HostConfig"]
+def test_which_images_have_a_root_that_cannot_be_written_to(
+    image: str, listed: tuple[Any, ...], read_only: bool
+) -> None:
+    host = config(job_definition(image=image), read_only_images=listed)["HostConfig"]
     assert host.get("ReadonlyRootfs", False) is read_only
     assert ("Tmpfs" in host) is read_only
 
@@ -116,8 +108,10 @@ def test_which_images_have_a_root_that_cannot_be_written_to(image, listed, read_
     ("memory", "large", "small"),
     [("4G", 2 * 2**30, 64 * 2**20), ("32M", 16 * 2**20, 16 * 2**20), (None, 2**30, 64 * 2**20)],
 )
-def test_temporary_files_in_memory_leave_half_of_it_to_the_program(memory, large, small):
-    made = config(definition(memory_limit=memory), read_only_images=("python",))
+def test_temporary_files_in_memory_leave_half_of_it_to_the_program(
+    memory: str | None, large: int, small: int
+) -> None:
+    made = config(job_definition(memory_limit=memory), read_only_images=("python",))
     assert made["HostConfig"]["Tmpfs"] == {
         "/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={large}",
         "/var/tmp": f"rw,exec,nosuid,nodev,mode=1777,size={small}",
@@ -125,23 +119,35 @@ def test_temporary_files_in_memory_leave_half_of_it_to_the_program(memory, large
     }
 
 
-def test_the_container_is_the_job_and_nothing_more():
-    made = config(definition(args=("analysis.py", "--x y"), env={"OPENSAFELY_BACKEND": "test"}))
+@pytest.mark.parametrize(
+    ("action", "label"),
+    [
+        ("a_b", "a_b"),
+        ("a/b", "a_b-c14cddc0"),
+        ("a" * 210, "a" * 100 + "-b2ca6395"),
+    ],
+)
+def test_a_label_has_the_safe_form_of_the_actions_name(action: str, label: str) -> None:
+    assert config(job_definition(action=action))["Labels"]["action"] == label
+
+
+def test_the_container_is_the_job_and_nothing_more() -> None:
+    made = config(job_definition(args=("analysis.py", "--x y"), env={"OPENSAFELY_BACKEND": "test"}))
     assert made["Cmd"] == ["analysis.py", "--x y"]
     assert made["User"] == "10000:10001"
     assert made["Env"] == ["HOME=/tmp", "OPENSAFELY_BACKEND=test"]
     assert made["Labels"] == {
         "job-runner": "",
         "jobrunner-local": "",
-        "workspace": "my-workspace",
-        "action": "my_action",
-        "task": "jobone-001",
+        "workspace": "workspace",
+        "action": "analyse",
+        "task": "job1-001",
     }
     assert made["HostConfig"]["Init"] is True
     assert made["HostConfig"]["Mounts"] == [
         {
             "Type": "bind",
-            "Source": "/srv/high_privacy/volumes/jobone",
+            "Source": "/srv/high_privacy/volumes/job1",
             "Target": "/workspace",
         }
     ]
@@ -149,15 +155,15 @@ def test_the_container_is_the_job_and_nothing_more():
 
 
 @pytest.mark.spec("agent:97")
-def test_the_log_is_kept_by_the_local_driver_in_segments():
-    assert config(definition())["HostConfig"]["LogConfig"] == {
+def test_the_log_is_kept_by_the_local_driver_in_segments() -> None:
+    assert config(job_definition())["HostConfig"]["LogConfig"] == {
         "Type": "local",
         "Config": {"max-file": "200", "max-size": "20m", "compress": "true"},
     }
 
 
-def test_a_secret_wins_over_a_variable_of_the_definition():
-    job = definition(env={"DATABASE_URL": "from the definition", "HOME": "/elsewhere"})
+def test_a_secret_wins_over_a_variable_of_the_definition() -> None:
+    job = job_definition(env={"DATABASE_URL": "from the definition", "HOME": "/elsewhere"})
     environment = config(job, secrets={"DATABASE_URL": "from the agent"})["Env"]
     assert environment == ["HOME=/elsewhere", "DATABASE_URL=from the agent"]
 
@@ -171,7 +177,7 @@ def test_a_secret_wins_over_a_variable_of_the_definition():
         ("sqlite:///file", None),
     ],
 )
-def test_only_a_database_host_that_is_a_name_needs_an_address(url, host):
+def test_only_a_database_host_that_is_a_name_needs_an_address(url: str, host: str | None) -> None:
     assert database_hostname(url) == host
 
 
@@ -179,12 +185,12 @@ def test_only_a_database_host_that_is_a_name_needs_an_address(url, host):
     ("text", "number"),
     [("4G", 4 * 2**30), ("512m", 512 * 2**20), ("1.5g", 3 * 2**29), ("6MB", 6 * 2**20), ("77", 77)],
 )
-def test_memory_limits_are_powers_of_1024(text, number):
+def test_memory_limits_are_powers_of_1024(text: str, number: int) -> None:
     assert memory_bytes(text) == number
 
 
 @pytest.mark.parametrize("text", ["", "G", "-1G", "4 bananas"])
-def test_a_memory_limit_that_is_none_names_the_field(text):
+def test_a_memory_limit_that_is_none_names_the_field(text: str) -> None:
     with pytest.raises(PermanentFault, match="memory_limit must be a size such as 4G") as caught:
         memory_bytes(text)
     assert caught.value.fault is Fault.CONTAINER_REFUSED

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from worker_agent.engine.facts import EndEvents
@@ -13,7 +15,7 @@ from worker_agent.engine.inspection import (
 pytestmark = pytest.mark.unit
 
 
-def document(**state):
+def document(**state: Any) -> dict[str, Any]:
     return {
         "Id": "abc",
         "Name": "/os-job-j",
@@ -42,12 +44,12 @@ def document(**state):
         ("", None),
     ],
 )
-def test_moments_keep_their_nanoseconds(text, expected):
+def test_moments_keep_their_nanoseconds(text: str, expected: int | None) -> None:
     assert nanoseconds(text) == expected
 
 
 @pytest.mark.spec("agent:20")
-def test_an_exited_container_tells_when_it_finished():
+def test_an_exited_container_tells_when_it_finished() -> None:
     facts = container_facts(document(ExitCode=3))
     assert (facts.running, facts.started, facts.exit_code) == (False, True, 3)
     assert facts.finished_at_ns == 1767323046_000000000
@@ -56,7 +58,7 @@ def test_an_exited_container_tells_when_it_finished():
 
 
 @pytest.mark.spec("agent:19")
-def test_a_running_container_tells_since_when():
+def test_a_running_container_tells_since_when() -> None:
     facts = container_facts(document(Running=True, FinishedAt="0001-01-01T00:00:00Z"))
     assert facts.running
     assert facts.started_at_ns == 1767323045_123456789
@@ -64,38 +66,41 @@ def test_a_running_container_tells_since_when():
     assert facts.finished_at_ns is None
 
 
-def test_a_container_that_was_created_but_not_started_has_no_exit_code():
+def test_a_container_that_was_created_but_not_started_has_no_exit_code() -> None:
     never = "0001-01-01T00:00:00Z"
     facts = container_facts(document(ExitCode=128, StartedAt=never, FinishedAt=never))
     assert not facts.started
     assert facts.exit_code is None
 
 
-def event(action, **attributes):
+def event(action: str, **attributes: Any) -> dict[str, Any]:
     return {"Type": "container", "Action": action, "Actor": {"Attributes": attributes}}
 
 
 @pytest.mark.parametrize(
-    ("events", "out_of_memory", "killed"),
+    ("events", "known"),
     [
-        ([], False, False),
-        ([event("oom")], True, False),
-        ([event("kill", signal="9")], False, True),
-        ([event("kill", signal="15")], False, False),
-        ([event("oom"), event("kill", signal="15"), event("kill", signal="9")], True, True),
-        ([event("die", exitCode="137"), {"Action": "kill"}], False, False),
+        ([], set()),
+        ([event("oom")], {"out_of_memory"}),
+        ([event("kill", signal="9")], {"killed"}),
+        ([event("kill", signal="15")], set()),
+        (
+            [event("oom"), event("kill", signal="15"), event("kill", signal="9")],
+            {"out_of_memory", "killed"},
+        ),
+        ([event("die", exitCode="137"), {"Action": "kill"}], {"ended"}),
     ],
 )
-def test_what_the_engine_remembers_about_an_end(events, out_of_memory, killed):
-    assert end_events(events) == EndEvents(out_of_memory=out_of_memory, killed=killed)
+def test_what_the_engine_remembers_about_an_end(events: list[Any], known: set[str]) -> None:
+    assert end_events(events) == EndEvents(**dict.fromkeys(known, True))
 
 
-def test_a_moment_is_given_to_the_engine_with_its_nanoseconds():
+def test_a_moment_is_given_to_the_engine_with_its_nanoseconds() -> None:
     assert moment(1767323045_000000009) == "1767323045.000000009"
 
 
 @pytest.mark.parametrize("cache", ["total_inactive_file", "inactive_file"])
-def test_memory_in_use_leaves_out_the_page_cache_in_both_versions_of_cgroups(cache):
+def test_memory_in_use_leaves_out_the_page_cache_in_both_versions_of_cgroups(cache: str) -> None:
     reading = usage_reading(
         {
             "read": "2026-01-02T03:04:05Z",
@@ -107,7 +112,7 @@ def test_memory_in_use_leaves_out_the_page_cache_in_both_versions_of_cgroups(cac
     assert (reading.cpu_total_ns, reading.memory_bytes, reading.at) == (7, 70, 1767323045.0)
 
 
-def test_a_container_that_runs_no_more_has_no_reading():
+def test_a_container_that_runs_no_more_has_no_reading() -> None:
     empty = {"read": "0001-01-01T00:00:00Z", "cpu_stats": {}, "memory_stats": {}}
     assert usage_reading(empty) is None
 
@@ -120,5 +125,5 @@ def test_a_container_that_runs_no_more_has_no_reading():
         ("127.0.0.1:5000/core/python:v2", ("127.0.0.1:5000/core/python", "v2")),
     ],
 )
-def test_a_port_is_not_taken_for_a_tag(reference, parts):
+def test_a_port_is_not_taken_for_a_tag(reference: str, parts: tuple[str, str]) -> None:
     assert split_tag(reference) == parts

@@ -1,18 +1,25 @@
+from pathlib import Path
+
 import pytest
 
 from worker_agent.engine.facts import UsageReading
-from worker_agent.usage import MEBIBYTE, Usage, UsageBook, aggregate
+from worker_agent.state.usage import MEBIBYTE, Usage, UsageState, aggregate
 
 pytestmark = pytest.mark.unit
 
 
-def reading(at, cpu_seconds, mebibytes):
+def reading(at: float, cpu_seconds: float, mebibytes: int) -> UsageReading:
     return UsageReading(
         at=at, cpu_total_ns=int(cpu_seconds * 1e9), memory_bytes=mebibytes * MEBIBYTE
     )
 
 
-def usage_after(*readings, container="one", started_at=0.0, before=None):
+def usage_after(
+    *readings: UsageReading,
+    container: str = "one",
+    started_at: float = 0.0,
+    before: Usage | None = None,
+) -> Usage:
     for each in readings:
         before = aggregate(before, each, container_id=container, started_at=started_at)
     assert before is not None
@@ -20,7 +27,7 @@ def usage_after(*readings, container="one", started_at=0.0, before=None):
 
 
 @pytest.mark.spec("agent:151")
-def test_means_and_peaks_weigh_each_reading_by_the_time_it_stands_for():
+def test_means_and_peaks_weigh_each_reading_by_the_time_it_stands_for() -> None:
     metrics = usage_after(reading(1.0, 0.5, 100), reading(2.0, 1.5, 1000)).metrics
     assert metrics.model_dump() == {
         "cpu_sample": 100.0,
@@ -35,23 +42,23 @@ def test_means_and_peaks_weigh_each_reading_by_the_time_it_stands_for():
 
 
 @pytest.mark.spec("agent:152")
-def test_another_container_of_the_job_starts_afresh():
+def test_another_container_of_the_job_starts_afresh() -> None:
     old = usage_after(reading(1.0, 1.0, 1000))
     new = usage_after(reading(11.0, 0.5, 100), container="two", started_at=10.0, before=old)
     assert new.container_id == "two"
     assert (new.metrics.cpu_mean, new.metrics.mem_mb_peak) == (50.0, 100.0)
 
 
-def test_the_figures_are_right_across_a_restart_of_the_agent(tmp_path):
+def test_the_figures_are_right_across_a_restart_of_the_agent(tmp_path: Path) -> None:
     before = usage_after(reading(10.0, 5.0, 100))
-    UsageBook(tmp_path).write("job", before)
-    found = UsageBook(tmp_path).read("job")
+    UsageState(tmp_path).write("job", before)
+    found = UsageState(tmp_path).read("job")
     after = usage_after(reading(40.0, 35.0, 100), before=found)
     assert after.metrics.cpu_sample == 100.0
     assert after.metrics.cpu_mean == pytest.approx(87.5)
 
 
-def test_a_reading_before_any_time_has_passed_changes_nothing():
+def test_a_reading_before_any_time_has_passed_changes_nothing() -> None:
     assert aggregate(None, reading(5.0, 1, 1), container_id="one", started_at=5.0) is None
     before = usage_after(reading(6.0, 1, 1), started_at=5.0)
     same = aggregate(before, reading(6.0, 2, 2), container_id="one", started_at=5.0)
@@ -59,11 +66,11 @@ def test_a_reading_before_any_time_has_passed_changes_nothing():
 
 
 @pytest.mark.spec("agent:156")
-def test_missing_or_damaged_metrics_read_as_none(tmp_path):
-    book = UsageBook(tmp_path / "usage")
-    assert book.read("job") is None
+def test_missing_or_damaged_metrics_read_as_none(tmp_path: Path) -> None:
+    usage = UsageState(tmp_path / "usage")
+    assert usage.read("job") is None
     (tmp_path / "usage" / "job.json").write_text("{")
-    assert book.read("job") is None
-    book.forget("job")
-    book.forget("job")
+    assert usage.read("job") is None
+    usage.forget("job")
+    usage.forget("job")
     assert isinstance(usage_after(reading(1.0, 1, 1)), Usage)

@@ -1,25 +1,26 @@
-"""Removing volumes and files: everything goes, nothing else does, nothing raises."""
+"""Removing volumes: everything goes, nothing else does, nothing raises."""
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
 from tests.support.workspace import Backend, tree
-from worker_agent.workspace.cleanup import delete_files, remove_volume
-from worker_agent.workspace.prepare import prepared_at
+from worker_agent.workspace.cleanup import remove_volume
+from worker_agent.workspace.prepare import is_complete
 from worker_agent.workspace.removing import remove_tree
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path: Path) -> Backend:
     return Backend(tmp_path)
 
 
-def test_a_volume_is_removed_whatever_is_in_it(backend, tmp_path):
+def test_a_volume_is_removed_whatever_is_in_it(backend: Backend, tmp_path: Path) -> None:
     volume = backend.fill_volume(backend.job(), {"a/b/c.csv": "x", "locked/d.csv": "y"})
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -35,7 +36,7 @@ def test_a_volume_is_removed_whatever_is_in_it(backend, tmp_path):
     assert tree(outside) == {"kept.csv"}
 
 
-def test_what_was_being_made_for_a_job_is_removed_as_well(backend):
+def test_what_was_being_made_for_a_job_is_removed_as_well(backend: Backend) -> None:
     storage = backend.storage
     left = [storage.unfinished("job1"), *storage.staging("job1")]
     other = backend.fill_volume(backend.job(id="job2"), {})
@@ -48,7 +49,7 @@ def test_what_was_being_made_for_a_job_is_removed_as_well(backend):
 
 
 @pytest.mark.spec("agent:140")
-def test_removing_nothing_is_harmless_and_said_nowhere(backend):
+def test_removing_nothing_is_harmless_and_said_nowhere(backend: Backend) -> None:
     with capture_logs() as logged:
         remove_volume(backend.storage, "job1")
         remove_volume(backend.storage, "job1")
@@ -56,11 +57,13 @@ def test_removing_nothing_is_harmless_and_said_nowhere(backend):
 
 
 @pytest.mark.spec("agent:141")
-def test_a_volume_that_cannot_be_removed_is_logged_and_no_longer_prepared(backend, monkeypatch):
+def test_a_volume_that_cannot_be_removed_is_logged_and_no_longer_prepared(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     volume = backend.fill_volume(backend.job(), {"stuck.csv": "x", "folder/gone.csv": "y"})
     real = os.unlink
 
-    def unlink(name, **options):
+    def unlink(name: Path | str, **options: Any) -> None:
         if name == "stuck.csv":
             raise PermissionError(1, "Operation not permitted")
         real(name, **options)
@@ -72,26 +75,28 @@ def test_a_volume_that_cannot_be_removed_is_logged_and_no_longer_prepared(backen
     assert line["event"] == f"could not remove 1 files from {volume}: {volume}/stuck.csv"
     assert line["log_level"] == "error"
     assert tree(volume) == {"stuck.csv"}
-    assert prepared_at(backend.storage, "job1") is None
+    assert not is_complete(backend.storage, "job1")
 
 
-def test_the_marker_goes_first(backend, monkeypatch):
+def test_the_marker_goes_first(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
     backend.fill_volume(backend.job(), {"a.csv": "x"})
     monkeypatch.setattr(os, "scandir", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
     with capture_logs() as logged:
         remove_volume(backend.storage, "job1")
     monkeypatch.undo()
     assert logged[0]["event"] == "Failed to cleanup job volume job1"
-    assert prepared_at(backend.storage, "job1") is None
+    assert not is_complete(backend.storage, "job1")
 
 
-def test_a_name_that_is_no_job_removes_nothing(backend):
+def test_a_name_that_is_no_job_removes_nothing(backend: Backend) -> None:
     with capture_logs() as logged:
         remove_volume(backend.storage, "../workspaces")
     assert logged[0]["event"].startswith("Failed to cleanup job volume")
 
 
-def test_a_link_in_the_place_of_a_volume_is_removed_and_not_followed(backend, tmp_path):
+def test_a_link_in_the_place_of_a_volume_is_removed_and_not_followed(
+    backend: Backend, tmp_path: Path
+) -> None:
     (tmp_path / "outside").mkdir()
     volume = backend.storage.volume("job1")
     volume.parent.mkdir(parents=True)
@@ -101,32 +106,12 @@ def test_a_link_in_the_place_of_a_volume_is_removed_and_not_followed(backend, tm
     assert (tmp_path / "outside").is_dir()
 
 
-def test_the_paths_of_what_could_not_be_removed_are_the_ones_it_had(tmp_path, monkeypatch):
+def test_the_paths_of_what_could_not_be_removed_are_the_ones_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stuck = tmp_path / "top/a/b/stuck"
     stuck.parent.mkdir(parents=True)
     stuck.touch()
     monkeypatch.setattr(os, "unlink", lambda *_, **__: (_ for _ in ()).throw(OSError(1, "no")))
     failed = remove_tree(tmp_path / "top")
     assert failed[0] == str(stuck)
-
-
-@pytest.mark.spec("agent:142")
-@pytest.mark.parametrize(("area", "other"), [("high", "medium"), ("medium", "high")])
-def test_named_files_are_deleted_from_one_area_only(backend, area, other):
-    for folder in (backend.high, backend.medium):
-        (folder / "out").mkdir(parents=True)
-        (folder / "out/a.csv").touch()
-        (folder / "out/b.csv").touch()
-        (folder / "folder").mkdir()
-    failed = delete_files(
-        backend.storage, "ws", area, ["out/a.csv", "absent.csv", "../x", "folder", "no/such"]
-    )
-    assert failed == ("../x", "folder")
-    assert tree(getattr(backend, area)) == {"out/b.csv"}
-    assert tree(getattr(backend, other)) == {"out/a.csv", "out/b.csv"}
-
-
-@pytest.mark.spec("agent:142")
-def test_an_unknown_area_is_rejected(backend):
-    with pytest.raises(ValueError, match="unknown privacy of low"):
-        delete_files(backend.storage, "ws", "low", [])

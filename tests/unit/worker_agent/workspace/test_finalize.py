@@ -1,4 +1,4 @@
-"""The end of an attempt: what is filed where, for every way of ending, and once only."""
+"""The end of an attempt: what is published where, for every way of ending, and once only."""
 
 import asyncio
 import errno
@@ -6,15 +6,24 @@ import hashlib
 import json
 import os
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from rap.egress import Ending, ExitNote, Fault
+from rap.egress import Ending, ExitNote, Fault, Interruption
 from rap.errors import TransientFault
+from rap.models import JobDefinition
 from tests.support.workspace import HIGH, MODERATE, Backend, container, tree
-from worker_agent.workspace import copying, filing, job_log, manifest, metadata, outputs
-from worker_agent.workspace.finalize import finalize, recorded_outcome
+from worker_agent import atomic_files
+from worker_agent.engine.facts import ContainerFacts
+from worker_agent.workspace import copying, job_log, manifest, metadata, publish
+from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.finalize import finalize, finish_recorded
+from worker_agent.workspace.limits import Limits
 
 pytestmark = pytest.mark.unit
 
@@ -23,11 +32,11 @@ PATIENTS = "patient_id,age\n1,2\n"
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path: Path) -> Backend:
     return Backend(tmp_path)
 
 
-def logged_files(backend, job):
+def logged_files(backend: Backend, job: JobDefinition) -> set[str]:
     folder = backend.log_dir(job)
     return tree(folder) if folder.exists() else set()
 
@@ -36,7 +45,7 @@ def logged_files(backend, job):
 
 
 @pytest.mark.spec("agent:101", "agent:118")
-async def test_outputs_are_filed_by_their_level(backend):
+async def test_outputs_are_published_by_their_level(backend: Backend) -> None:
     job = backend.job(output_spec={"data/*.csv": HIGH, "out/*.txt": MODERATE})
     outcome = await backend.finish(job, {"data/a.csv": PATIENTS, "out/b.txt": "small"})
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
@@ -51,14 +60,16 @@ async def test_outputs_are_filed_by_their_level(backend):
     }
 
 
-async def test_nothing_is_left_where_outputs_were_put_together(backend):
+async def test_nothing_is_left_where_outputs_were_put_together(backend: Backend) -> None:
     await backend.finish(backend.job(output_spec={"*.csv": MODERATE}), {"a.csv": PATIENTS})
     for workspaces in (backend.storage.high_workspaces, backend.storage.medium_workspaces):
         assert {path for path in tree(workspaces) if not path.startswith("ws/")} == set()
 
 
 @pytest.mark.spec("agent:106")
-async def test_a_program_that_failed_has_its_outputs_filed_all_the_same(backend):
+async def test_a_program_that_failed_has_its_outputs_published_all_the_same(
+    backend: Backend,
+) -> None:
     job = backend.job(output_spec={"out.csv": HIGH, "none.csv": HIGH})
     outcome = await backend.finish(job, {"out.csv": "x"}, exit_code=1)
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 1)
@@ -71,7 +82,7 @@ async def test_a_program_that_failed_has_its_outputs_filed_all_the_same(backend)
 
 
 @pytest.mark.spec("agent:107")
-async def test_a_killed_program_is_told_as_such_with_both_logs(backend):
+async def test_a_killed_program_is_told_as_such_with_both_logs(backend: Backend) -> None:
     job = backend.job()
     outcome = await backend.finish(job, {}, exit_code=137)
     assert (outcome.exit_code, outcome.exit_note) == (137, ExitNote.KILLED)
@@ -83,7 +94,7 @@ async def test_a_killed_program_is_told_as_such_with_both_logs(backend):
 
 
 @pytest.mark.spec("agent:108")
-async def test_running_out_of_memory_is_told_with_the_limit(backend):
+async def test_running_out_of_memory_is_told_with_the_limit(backend: Backend) -> None:
     job = backend.job()
     ended = container(137, oom_killed=True, memory_limit_bytes=6 * 1024 * 1024)
     outcome = await backend.finish(job, {}, container=ended)
@@ -94,12 +105,14 @@ async def test_running_out_of_memory_is_told_with_the_limit(backend):
     assert record["oom_killed"] is True
 
 
-async def test_a_marker_that_the_program_deleted_only_spoils_the_hint(backend):
+async def test_what_the_program_did_to_the_marker_changes_nothing(backend: Backend) -> None:
     job = backend.job()
     volume = backend.fill_volume(job, {"out.csv": "x", "stray.csv": "y"})
-    (volume / MARKER).unlink()
-    await backend.finish(job)
-    assert backend.metadata(job)["unmatched_outputs"] == []
+    (volume / MARKER).write_text("9" * 300)
+    os.utime(volume / MARKER, (4e9, 4e9))
+    outcome = await backend.finish(job)
+    assert backend.metadata(job)["unmatched_outputs"] == ["stray.csv"]
+    assert max(outcome.stages.values()) <= time.time()
 
 
 # --- level 4 ---
@@ -125,7 +138,9 @@ async def test_a_marker_that_the_program_deleted_only_spoils_the_hint(backend):
         ),
     ],
 )
-async def test_an_excluded_file_is_replaced_by_a_note(backend, name, limits, content, reason):
+async def test_an_excluded_file_is_replaced_by_a_message_file(
+    backend: Backend, name: str, limits: dict[str, Any], content: str, reason: str
+) -> None:
     job = backend.job(output_spec={"out/*": MODERATE}, **limits)
     old = backend.medium / name
     old.parent.mkdir(parents=True)
@@ -134,8 +149,8 @@ async def test_an_excluded_file_is_replaced_by_a_note(backend, name, limits, con
     assert outcome.has_level4_excluded_files
     assert (backend.high / name).read_text() == content
     assert not old.exists()
-    note = (backend.medium / f"{name}.txt").read_text()
-    assert note.startswith(f"\nThe file:\n\n{name}\n\n")
+    message = (backend.medium / f"{name}.txt").read_text()
+    assert message.startswith(f"\nThe file:\n\n{name}\n\n")
     entry = backend.manifest()["outputs"][name]
     assert (entry["excluded"], entry["message"]) == (True, reason)
     assert entry["content_hash"] == hashlib.sha256(content.encode()).hexdigest()
@@ -145,7 +160,7 @@ async def test_an_excluded_file_is_replaced_by_a_note(backend, name, limits, con
 
 
 @pytest.mark.spec("agent:125")
-async def test_a_later_good_run_removes_the_note(backend):
+async def test_a_later_good_run_removes_the_message_file(backend: Backend) -> None:
     job = backend.job(output_spec={"a.csv": MODERATE})
     await backend.finish(job, {"a.csv": PATIENTS})
     assert tree(backend.medium) >= {"a.csv.txt"}
@@ -155,7 +170,7 @@ async def test_a_later_good_run_removes_the_note(backend):
     assert (entry["excluded"], entry["message"]) == (False, None)
 
 
-async def test_a_file_that_became_highly_sensitive_leaves_level_4(backend):
+async def test_a_file_that_became_highly_sensitive_leaves_level_4(backend: Backend) -> None:
     await backend.finish(backend.job(output_spec={"a.csv": MODERATE}), {"a.csv": "x"})
     await backend.finish(backend.job(id="job2", output_spec={"a.csv": HIGH}), {"a.csv": "x"})
     assert tree(backend.medium) == {"metadata/make.log", "metadata/manifest.json"}
@@ -163,7 +178,7 @@ async def test_a_file_that_became_highly_sensitive_leaves_level_4(backend):
 
 
 @pytest.mark.spec("agent:128")
-async def test_a_name_with_an_apostrophe_is_nothing_special(backend):
+async def test_a_name_with_an_apostrophe_is_nothing_special(backend: Backend) -> None:
     job = backend.job(output_spec={"qu'ote.csv": MODERATE, "bad'one.csv": MODERATE})
     await backend.finish(job, {"qu'ote.csv": "x\n1\n", "bad'one.csv": PATIENTS})
     assert tree(backend.medium) >= {"qu'ote.csv", "bad'one.csv.txt"}
@@ -171,7 +186,9 @@ async def test_a_name_with_an_apostrophe_is_nothing_special(backend):
 
 
 @pytest.mark.spec("agent:129")
-async def test_links_in_the_places_of_outputs_are_replaced(backend, tmp_path):
+async def test_links_in_the_places_of_outputs_are_replaced(
+    backend: Backend, tmp_path: Path
+) -> None:
     victims = []
     for number, place in enumerate(
         (backend.high / "a.csv", backend.medium / "a.csv", backend.medium / "b.csv.txt")
@@ -189,7 +206,9 @@ async def test_links_in_the_places_of_outputs_are_replaced(backend, tmp_path):
 
 
 @pytest.mark.parametrize("content", ["x\n1\n", PATIENTS])
-async def test_an_output_with_the_name_of_a_note_is_not_lost_to_it(backend, content):
+async def test_an_output_with_the_name_of_a_message_file_is_not_lost_to_it(
+    backend: Backend, content: str
+) -> None:
     job = backend.job(output_spec={"a.csv": MODERATE, "a.csv.txt": MODERATE})
     await backend.finish(job, {"a.csv": content, "a.csv.txt": "a real output"})
     assert (backend.medium / "a.csv.txt").read_text() == "a real output"
@@ -199,7 +218,9 @@ async def test_an_output_with_the_name_of_a_note_is_not_lost_to_it(backend, cont
     assert (backend.medium / "a.csv.txt").read_text() == "a real output"
 
 
-async def test_the_note_of_one_file_survives_the_exclusion_of_its_namesake(backend):
+async def test_the_message_file_of_one_file_survives_the_exclusion_of_its_namesake(
+    backend: Backend,
+) -> None:
     job = backend.job(output_spec={"*": MODERATE}, level4_file_types=(".csv",))
     job = job.model_copy(update={"output_spec": {"a.csv": MODERATE, "a.csv.txt": MODERATE}})
     await backend.finish(job, {"a.csv": PATIENTS, "a.csv.txt": "wrong type"})
@@ -208,11 +229,13 @@ async def test_the_note_of_one_file_survives_the_exclusion_of_its_namesake(backe
     assert (backend.medium / "a.csv.txt.txt").exists()
 
 
-async def test_only_bytes_that_passed_are_ever_in_the_area_of_level_4(backend, monkeypatch):
-    seen = []
-    real = copying.replace
+async def test_only_bytes_that_passed_are_ever_in_the_area_of_level_4(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    real = atomic_files.replace
 
-    def replace(*args):
+    def replace(*args: Any) -> None:
         seen.extend(
             path.read_bytes()
             for path in backend.settings.medium_privacy.rglob("*")
@@ -220,7 +243,7 @@ async def test_only_bytes_that_passed_are_ever_in_the_area_of_level_4(backend, m
         )
         real(*args)
 
-    monkeypatch.setattr("worker_agent.workspace.filing.replace", replace)
+    monkeypatch.setattr("worker_agent.workspace.publish.replace", replace)
     job = backend.job(output_spec={"*.csv": MODERATE, "high.txt": HIGH})
     await backend.finish(job, {"a.csv": PATIENTS, "b.csv": "good\n", "high.txt": PATIENTS})
     assert b"good\n" in seen
@@ -230,7 +253,9 @@ async def test_only_bytes_that_passed_are_ever_in_the_area_of_level_4(backend, m
 # --- traps ---
 
 
-async def test_a_refused_file_is_told_in_the_log_and_its_pattern_is_unmatched(backend, tmp_path):
+async def test_a_refused_file_is_told_in_the_log_and_its_pattern_is_unmatched(
+    backend: Backend, tmp_path: Path
+) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE})
     (tmp_path / "secret").write_text("canary")
     (backend.fill_volume(job, {}) / "a.csv").symlink_to(tmp_path / "secret")
@@ -244,7 +269,7 @@ async def test_a_refused_file_is_told_in_the_log_and_its_pattern_is_unmatched(ba
     )
 
 
-async def test_a_sparse_giant_is_refused_beside_a_good_file(backend):
+async def test_a_sparse_giant_is_refused_beside_a_good_file(backend: Backend) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE})
     with (backend.fill_volume(job, {"good.csv": "x"}) / "giant.csv").open("wb") as file:
         file.truncate(2**43)
@@ -255,13 +280,12 @@ async def test_a_sparse_giant_is_refused_beside_a_good_file(backend):
 
 
 async def test_more_than_the_disk_holds_fails_the_job_with_a_sentence_and_files_nothing(
-    backend, monkeypatch
-):
-    monkeypatch.setattr(outputs, "_GIANT", 2**60)
+    backend: Backend,
+) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE})
     with (backend.fill_volume(job, {"good.csv": "x"}) / "giant.csv").open("wb") as file:
         file.truncate(2**43)
-    outcome = await backend.finish(job)
+    outcome = await backend.finish(job, limits=Limits(sparse_from=2**60))
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.OUTPUTS_REFUSED)
     assert outcome.exit_code == 0
     record = backend.metadata(job)
@@ -280,8 +304,8 @@ async def test_more_than_the_disk_holds_fails_the_job_with_a_sentence_and_files_
 )
 @pytest.mark.parametrize("area", ["high", "medium"])
 async def test_an_output_that_has_no_place_in_the_workspace_fails_the_job(
-    backend, there, name, area
-):
+    backend: Backend, there: str, name: str, area: str
+) -> None:
     path = getattr(backend, area) / there
     path.parent.mkdir(parents=True)
     path.write_text("older")
@@ -293,9 +317,9 @@ async def test_an_output_that_has_no_place_in_the_workspace_fails_the_job(
     assert "cannot be filed" in backend.metadata(job)["error"]["message"]
 
 
-async def test_a_note_whose_place_another_output_takes_fails_the_job_before_anything_is_filed(
-    backend,
-):
+async def test_a_message_file_without_its_place_fails_the_job_before_anything_is_published(
+    backend: Backend,
+) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE, "*/*.txt": MODERATE, "b.csv": MODERATE})
     files = {"a.csv": PATIENTS, "a.csv.txt/x.txt": "x", "b.csv": "y"}
     outcome = await backend.finish(job, files, exit_code=137)
@@ -308,7 +332,7 @@ async def test_a_note_whose_place_another_output_takes_fails_the_job_before_anyt
     )
 
 
-async def test_a_clock_set_back_does_not_keep_the_log_of_an_earlier_run(backend):
+async def test_a_clock_set_back_does_not_keep_the_log_of_an_earlier_run(backend: Backend) -> None:
     await backend.finish(backend.job(), {"out.csv": "x"}, raw_log=backend.raw_log("first\n"))
     later = backend.medium / "metadata/make.log"
     os.utime(later, (later.stat().st_mtime + 300,) * 2)
@@ -317,9 +341,10 @@ async def test_a_clock_set_back_does_not_keep_the_log_of_an_earlier_run(backend)
     assert later.read_text().startswith("second\n")
 
 
-async def test_a_volume_that_vanished_fails_the_job(backend):
+async def test_a_volume_that_vanished_interrupts_the_attempt(backend: Backend) -> None:
     outcome = await backend.finish(backend.job())
-    assert outcome.fault is Fault.OUTPUTS_REFUSED
+    assert (outcome.ending, outcome.fault) == (Ending.INTERRUPTED, None)
+    assert outcome.interruption is Interruption.VOLUME_GONE
     assert "were deleted" in backend.metadata(backend.job())["error"]["message"]
 
 
@@ -330,11 +355,13 @@ async def test_a_volume_that_vanished_fails_the_job(backend):
 @pytest.mark.parametrize(
     "facts", [None, container(running=True), container(started=False)], ids=["no", "runs", "dead"]
 )
-async def test_an_attempt_that_has_not_run_is_not_finalized(backend, facts):
+async def test_an_attempt_that_has_not_run_is_not_finalized(
+    backend: Backend, facts: ContainerFacts | None
+) -> None:
     job = backend.job()
     backend.fill_volume(job, {"out.csv": "x"})
     with pytest.raises(ValueError, match="has not run to its end"):
-        await finalize(job, backend.storage, backend.git, container=facts, raw_log=None, stages={})
+        await finalize(job, backend.storage, backend.git, AttemptEnd(container=facts))
     assert not backend.log_dir(job).exists()
     assert not backend.high.exists()
 
@@ -344,7 +371,9 @@ async def test_an_attempt_that_has_not_run_is_not_finalized(backend, facts):
 
 @pytest.mark.spec("agent:45", "agent:48", "agent:49")
 @pytest.mark.parametrize("prepared", [False, True])
-async def test_a_cancelled_attempt_that_never_started_leaves_only_its_record(backend, prepared):
+async def test_a_cancelled_attempt_that_never_started_leaves_only_its_record(
+    backend: Backend, prepared: bool
+) -> None:
     job = backend.job(image_sha=None)
     if prepared:
         backend.fill_volume(job, {"out.csv": "x"})
@@ -363,7 +392,9 @@ async def test_a_cancelled_attempt_that_never_started_leaves_only_its_record(bac
 
 
 @pytest.mark.spec("agent:46", "agent:47")
-async def test_a_cancelled_running_attempt_leaves_its_log_but_none_in_the_workspace(backend):
+async def test_a_cancelled_running_attempt_leaves_its_log_but_none_in_the_workspace(
+    backend: Backend,
+) -> None:
     job = backend.job()
     outcome = await backend.finish(
         job, {"out.csv": "x"}, exit_code=137, cancelled=True, raw_log=backend.raw_log("said\n")
@@ -380,7 +411,9 @@ async def test_a_cancelled_running_attempt_leaves_its_log_but_none_in_the_worksp
     assert log.endswith("\noutputs:\n  (no outputs)\n")
 
 
-async def test_the_outputs_of_a_cancelled_attempt_that_had_ended_are_discarded(backend):
+async def test_the_outputs_of_a_cancelled_attempt_that_had_ended_are_discarded(
+    backend: Backend,
+) -> None:
     job = backend.job()
     await backend.finish(job, {"out.csv": "x"}, exit_code=3, cancelled=True)
     assert not backend.high.exists()
@@ -389,13 +422,13 @@ async def test_the_outputs_of_a_cancelled_attempt_that_had_ended_are_discarded(b
 
 
 @pytest.mark.spec("agent:50", "agent:51")
-async def test_a_cancelled_attempt_stays_so_and_a_new_one_starts_afresh(backend):
+async def test_a_cancelled_attempt_stays_so_and_a_new_one_starts_afresh(backend: Backend) -> None:
     job = backend.job()
     cancelled = await backend.abandon(job, cancelled=True)
     assert await backend.finish(job, {"out.csv": "x"}) == cancelled
     assert not backend.high.exists()
     again = backend.job(task_id="job1-002")
-    assert recorded_outcome(again, backend.storage) is None
+    assert finish_recorded(again, backend.storage) is None
     outcome = await backend.finish(again, {"out.csv": "x"})
     assert outcome.ending is Ending.COMPLETED
     assert backend.metadata(again)["outputs"] == {"out.csv": "highly_sensitive"}
@@ -405,7 +438,9 @@ async def test_a_cancelled_attempt_stays_so_and_a_new_one_starts_afresh(backend)
 
 
 @pytest.mark.spec("agent:111", "agent:112")
-async def test_a_failed_attempt_without_container_is_recorded_with_its_error(backend):
+async def test_a_failed_attempt_without_container_is_recorded_with_its_error(
+    backend: Backend,
+) -> None:
     job = backend.job()
     outcome = await backend.abandon(job, fault=Fault.INPUT_MISSING, cause="a.csv is not there")
     assert (outcome.ending, outcome.fault, outcome.exit_code) == (
@@ -428,7 +463,9 @@ async def test_a_failed_attempt_without_container_is_recorded_with_its_error(bac
 
 @pytest.mark.spec("agent:111")
 @pytest.mark.parametrize("running", [True, False])
-async def test_a_failed_attempt_with_a_container_keeps_its_log(backend, running):
+async def test_a_failed_attempt_with_a_container_keeps_its_log(
+    backend: Backend, running: bool
+) -> None:
     job = backend.job()
     outcome = await backend.finish(
         job, {"out.csv": "x"}, container=container(0, running=running), fault=Fault.UNEXPECTED
@@ -443,7 +480,7 @@ async def test_a_failed_attempt_with_a_container_keeps_its_log(backend, running)
     assert not backend.high.exists()
 
 
-async def test_a_cancel_outweighs_a_fault(backend):
+async def test_a_cancel_outweighs_a_fault(backend: Backend) -> None:
     outcome = await backend.abandon(backend.job(), cancelled=True, fault=Fault.UNEXPECTED)
     assert (outcome.ending, outcome.fault) == (Ending.CANCELLED, None)
     assert backend.metadata(backend.job())["error"] is None
@@ -453,7 +490,7 @@ async def test_a_cancel_outweighs_a_fault(backend):
 
 
 @pytest.mark.spec("agent:109")
-async def test_finalizing_twice_changes_nothing(backend):
+async def test_finalizing_twice_changes_nothing(backend: Backend) -> None:
     job = backend.job(output_spec={"out.csv": MODERATE})
     outcome = await backend.finish(job, {"out.csv": "x\n"})
     files = {
@@ -472,7 +509,9 @@ async def test_finalizing_twice_changes_nothing(backend):
     } == files
 
 
-async def test_a_late_cancel_of_a_finished_attempt_does_not_lose_its_outputs(backend):
+async def test_a_late_cancel_of_a_finished_attempt_does_not_lose_its_outputs(
+    backend: Backend,
+) -> None:
     job = backend.job()
     outcome = await backend.finish(job, {"out.csv": "x"})
     assert await backend.abandon(job, cancelled=True) == outcome
@@ -480,19 +519,21 @@ async def test_a_late_cancel_of_a_finished_attempt_does_not_lose_its_outputs(bac
     assert backend.metadata(job)["cancelled"] is False
 
 
-async def test_a_cancel_waits_for_a_finalization_whose_caller_was_cancelled(backend, monkeypatch):
+async def test_a_cancel_waits_for_a_finalization_whose_caller_was_cancelled(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = backend.job()
-    filing, go_on = threading.Event(), threading.Event()
+    publish, go_on = threading.Event(), threading.Event()
     real = manifest.write
 
-    def write(*args):
-        filing.set()
+    def write(*args: Any, **options: Any) -> None:
+        publish.set()
         assert go_on.wait(20)
-        real(*args)
+        real(*args, **options)
 
     monkeypatch.setattr(manifest, "write", write)
     first = asyncio.create_task(backend.finish(job, {"out.csv": "x"}))
-    await asyncio.to_thread(filing.wait)
+    await asyncio.to_thread(publish.wait)
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
@@ -507,13 +548,15 @@ STEPS = ["copy", "publish", "manifest", "log", "record", "copies"]
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_crash_at_any_step_loses_nothing(backend, monkeypatch, step):
+async def test_a_crash_at_any_step_loses_nothing(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE, "data": HIGH, "data.bin": HIGH})
     files = {"a.csv": "x\n1\n", "b.csv": PATIENTS, "data.bin": "z"}
     backend.fill_volume(job, files)
     where = {
-        "copy": (copying, "_write"),
-        "publish": (copying.os, "replace"),
+        "copy": (copying, "write_all"),
+        "publish": (os, "replace"),
         "manifest": (manifest, "write"),
         "log": (job_log, "write"),
         "record": (metadata, "save"),
@@ -521,7 +564,7 @@ async def test_a_crash_at_any_step_loses_nothing(backend, monkeypatch, step):
     }[step]
     real, calls = getattr(*where), []
 
-    def crash(*args, **options):
+    def crash(*args: Any, **options: Any) -> None:
         calls.append(1)
         if step in ("copy", "publish") and len(calls) < 4:
             return real(*args, **options)
@@ -531,7 +574,7 @@ async def test_a_crash_at_any_step_loses_nothing(backend, monkeypatch, step):
     with pytest.raises(KeyboardInterrupt):
         await asyncio.to_thread(lambda: asyncio.run(backend.finish(job)))
     monkeypatch.undo()
-    assert (recorded_outcome(job, backend.storage) is None) is (step != "copies")
+    assert (finish_recorded(job, backend.storage) is None) is (step != "copies")
     outcome = await backend.finish(job)
     assert outcome.ending is Ending.COMPLETED
     assert outcome.has_level4_excluded_files
@@ -552,18 +595,20 @@ async def test_a_crash_at_any_step_loses_nothing(backend, monkeypatch, step):
 
 
 @pytest.mark.parametrize("nth", range(1, 11))
-async def test_a_full_disk_at_any_write_records_nothing_and_passes(backend, monkeypatch, nth):
+async def test_a_full_disk_at_any_write_records_nothing_and_passes(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, nth: int
+) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE})
     backend.fill_volume(job, {"a.csv": "x\n1\n", "b.csv": PATIENTS})
     real, calls = os.write, []
 
-    def write(descriptor, content):
+    def write(descriptor: int, content: memoryview) -> int:
         calls.append(1)
         if len(calls) >= nth:
             raise OSError(errno.ENOSPC, "No space left on device")
         return real(descriptor, content)
 
-    monkeypatch.setattr(copying.os, "write", write)
+    monkeypatch.setattr(os, "write", write)
     (result,) = await asyncio.gather(backend.finish(job), return_exceptions=True)
     assert isinstance(result, TransientFault)
     assert result.fault is Fault.DISK_FULL
@@ -581,7 +626,7 @@ async def test_a_full_disk_at_any_write_records_nothing_and_passes(backend, monk
     assert json.loads(backend.manifest_path.read_bytes())["outputs"]["b.csv"]["excluded"]
 
 
-async def test_what_cannot_be_deleted_at_level_4_is_logged_and_ignored(backend):
+async def test_what_cannot_be_deleted_at_level_4_is_logged_and_ignored(backend: Backend) -> None:
     (backend.medium / "a.csv").mkdir(parents=True)
     with capture_logs() as logged:
         await backend.finish(backend.job(output_spec={"a.csv": HIGH}), {"a.csv": "x"})
@@ -589,7 +634,9 @@ async def test_what_cannot_be_deleted_at_level_4_is_logged_and_ignored(backend):
     assert events == [f"Could not delete {backend.medium / 'a.csv'}"]
 
 
-async def test_an_attempt_that_an_administrator_killed_says_so_and_keeps_nothing(backend):
+async def test_an_attempt_that_an_administrator_killed_says_so_and_keeps_nothing(
+    backend: Backend,
+) -> None:
     definition = backend.job()
     outcome = await backend.finish(definition, {"out.csv": "a\n"}, 137, cancelled=True, killed=True)
     assert (outcome.ending, outcome.exit_note) == (Ending.CANCELLED, ExitNote.KILLED)
@@ -606,19 +653,21 @@ async def test_an_attempt_that_an_administrator_killed_says_so_and_keeps_nothing
 
 
 @pytest.mark.parametrize("few", [0, 10])
-async def test_files_are_forced_to_the_disk_before_they_are_shown(backend, monkeypatch, few):
-    monkeypatch.setattr(filing, "_FEW", few)
-    happened = []
+async def test_files_are_forced_to_the_disk_before_they_are_shown(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    happened: list[str] = []
     for module, name in (
         (os, "fsync"),
-        (filing, "force_to_disk"),
-        (filing, "replace"),
+        (publish, "force_to_disk"),
+        (publish, "replace"),
         (manifest, "write"),
         (metadata, "save"),
     ):
         monkeypatch.setattr(module, name, noting(happened, name, getattr(module, name)))
     job = backend.job(output_spec={"*.csv": MODERATE, "high.txt": HIGH})
-    await backend.finish(job, {"a.csv": PATIENTS, "b.csv": "x\n", "high.txt": "x"})
+    files = {"a.csv": PATIENTS, "b.csv": "x\n", "high.txt": "x"}
+    await backend.finish(job, files, limits=Limits(forced_singly=few))
     before = happened[: happened.index("replace")]
     # Three files, of which two have something to show at level 4; or each area at once.
     assert before == (["fsync"] * 5 if few else ["force_to_disk"] * 2)
@@ -628,14 +677,14 @@ async def test_files_are_forced_to_the_disk_before_they_are_shown(backend, monke
     assert tree(backend.medium) >= {"a.csv.txt", "b.csv"}
 
 
-def noting(happened, name, real):
-    def note(*args, **options):
+def noting(happened: list[Any], name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def noted(*args: Any, **options: Any) -> None:
         happened.append(name)
         return real(*args, **options)
 
-    return note
+    return noted
 
 
-def test_a_disk_that_cannot_be_forced_is_an_error():
+def test_a_disk_that_cannot_be_forced_is_an_error() -> None:
     with pytest.raises(OSError, match="Bad file descriptor"):
         copying.force_to_disk(-1)

@@ -1,14 +1,22 @@
 """The log of a job: the program's lines, the summary, and what is said about how it went."""
 
+import io
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rap.egress import ExitNote
+from rap.safe_names import safe_name
 from tests.support.workspace import CREATED_AT, HIGH, MODERATE, Backend, container
 from worker_agent.workspace import job_log
-from worker_agent.workspace.job_message import exit_note, hint, status_message
+from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.job_log import start_of_last_lines
+from worker_agent.workspace.job_texts import exit_note, hint, status_message
+from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.metadata import JobRecord
+from worker_agent.workspace.outputs import NOTHING, Matched
 
 pytestmark = pytest.mark.unit
 
@@ -16,12 +24,12 @@ LINE = "2026-01-02T03:04:05.678901234Z hello\n"
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path: Path) -> Backend:
     return Backend(tmp_path)
 
 
 @pytest.mark.spec("agent:116")
-def test_the_summary_has_the_layout_that_the_release_tool_knows():
+def test_the_summary_has_the_layout_that_the_release_tool_knows() -> None:
     record = JobRecord(
         job_definition_id="j1",
         exit_code="0",
@@ -46,7 +54,7 @@ def test_the_summary_has_the_layout_that_the_release_tool_knows():
 
 
 @pytest.mark.spec("agent:116")
-def test_all_keys_are_in_their_order_and_empty_ones_are_skipped():
+def test_all_keys_are_in_their_order_and_empty_ones_are_skipped() -> None:
     record = JobRecord(
         hint="h",
         status_message="s",
@@ -76,13 +84,15 @@ def test_all_keys_are_in_their_order_and_empty_ones_are_skipped():
     ]
 
 
-def test_refused_outputs_are_told_with_the_reason():
+def test_refused_outputs_are_told_with_the_reason() -> None:
     summary = job_log.summary(JobRecord(refused_outputs={"a.csv": "it is a symbolic link"}))
     assert summary.endswith("\nRefused outputs:\n  a.csv  - it is a symbolic link\n")
 
 
 @pytest.mark.spec("agent:117", "agent:126")
-async def test_the_log_is_the_programs_lines_and_the_summary_in_all_three_places(backend):
+async def test_the_log_is_the_programs_lines_and_the_summary_in_all_three_places(
+    backend: Backend,
+) -> None:
     job = backend.job(output_spec={"out.csv": MODERATE})
     await backend.finish(job, {"out.csv": "patient_id\n1\n"}, raw_log=backend.raw_log(LINE))
     log = (backend.log_dir(job) / "logs.txt").read_text()
@@ -98,7 +108,9 @@ async def test_the_log_is_the_programs_lines_and_the_summary_in_all_three_places
     assert (backend.medium / "metadata/make.log").read_text() == log
 
 
-async def test_the_heading_stands_on_a_line_of_its_own_whatever_the_program_wrote(backend):
+async def test_the_heading_stands_on_a_line_of_its_own_whatever_the_program_wrote(
+    backend: Backend,
+) -> None:
     await backend.finish(backend.job(), {}, raw_log=backend.raw_log("no end of line"))
     log = (backend.log_dir(backend.job()) / "logs.txt").read_text()
     assert log.startswith("no end of line\n\n=============JOB SUMMARY=============\n")
@@ -106,23 +118,26 @@ async def test_the_heading_stands_on_a_line_of_its_own_whatever_the_program_wrot
 
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("chunk", [7, 1024])
-async def test_only_the_last_lines_are_kept(backend, monkeypatch, end, chunk):
-    monkeypatch.setattr(job_log, "MOST_LINES", 3)
-    monkeypatch.setattr(job_log, "_CHUNK", chunk)
+def test_the_last_lines_are_found_however_a_log_is_cut_into_pieces(end: str, chunk: int) -> None:
     for count in range(1, 9):
         lines = [f"line {number}" for number in range(count)]
-        raw_log = backend.raw_log("\n".join(lines) + end)
-        job = backend.job(id=f"job{count}")
-        await backend.finish(job, {}, raw_log=raw_log)
-        log = (backend.log_dir(job) / "logs.txt").read_text()
-        assert log.split("\n\n====")[0].splitlines() == lines[-3:]
+        file = io.BytesIO(("\n".join(lines) + end).encode())
+        file.seek(start_of_last_lines(file, 3, chunk))
+        assert file.read().decode().splitlines() == lines[-3:]
 
 
-def test_a_hundred_thousand_lines_are_kept():
-    assert job_log.MOST_LINES == 100_000
+async def test_only_the_last_lines_are_kept(backend: Backend) -> None:
+    raw_log = backend.raw_log("one\ntwo\nthree\nfour\n")
+    await backend.finish(backend.job(), {}, raw_log=raw_log, limits=Limits(log_lines=3))
+    log = (backend.log_dir(backend.job()) / "logs.txt").read_text()
+    assert log.startswith("two\nthree\nfour\n\n====")
 
 
-async def test_bytes_that_are_no_text_are_kept_as_they_are(backend):
+def test_a_hundred_thousand_lines_are_kept() -> None:
+    assert LIMITS.log_lines == 100_000
+
+
+async def test_bytes_that_are_no_text_are_kept_as_they_are(backend: Backend) -> None:
     raw_log = backend.raw_log()
     raw_log.write_bytes(b"\xff\x00\x1b[31m\n")
     await backend.finish(backend.job(), {}, raw_log=raw_log)
@@ -130,7 +145,7 @@ async def test_bytes_that_are_no_text_are_kept_as_they_are(backend):
     assert log.startswith(b"\xff\x00\x1b[31m\n\n===")
 
 
-async def test_missing_copies_are_made_again_but_never_over_a_later_run(backend):
+async def test_missing_copies_are_made_again_but_never_over_a_later_run(backend: Backend) -> None:
     job = backend.job()
     await backend.finish(job, {"out.csv": "x\n"})
     copy = backend.medium / "metadata/make.log"
@@ -146,7 +161,7 @@ async def test_missing_copies_are_made_again_but_never_over_a_later_run(backend)
     assert copy.read_text() == log
 
 
-async def test_the_next_run_of_an_action_replaces_its_log(backend):
+async def test_the_next_run_of_an_action_replaces_its_log(backend: Backend) -> None:
     await backend.finish(backend.job(), {}, raw_log=backend.raw_log("first\n"))
     await backend.finish(
         backend.job(id="job2", task_id="job2-001"), {}, raw_log=backend.raw_log("second\n")
@@ -154,7 +169,57 @@ async def test_the_next_run_of_an_action_replaces_its_log(backend):
     assert (backend.high / "metadata/make.log").read_text().startswith("second\n")
 
 
+@pytest.mark.parametrize(
+    ("action", "name"),
+    [
+        ("describe/tables", "describe/tables.log"),
+        ("a/b/c", "a/b/c.log"),
+        (".hidden", ".hidden.log"),
+        ("a" * 210, "a" * 210 + ".log"),
+        ("größe", "größe.log"),
+        ("my action", "my action.log"),
+        ("a.b", "a.b.log"),
+        (".", "..log"),
+    ],
+)
+async def test_a_log_keeps_the_name_of_its_action(backend: Backend, action: str, name: str) -> None:
+    await backend.finish(backend.job(action=action), {}, raw_log=backend.raw_log("hello\n"))
+    for workspace in (backend.high, backend.medium):
+        assert (workspace / "metadata" / name).read_text().startswith("hello\n")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "../x",
+        "/x",
+        "a//b",
+        "a/../../b",
+        "a/./b",
+        "",
+        "a\nb",
+        "fit\u202etxt",
+        "a" * 247,
+        "é" * 130,
+        "/".join("a" * 100 for _ in range(20)),
+        "make.log/x",
+        "manifest.json/x",
+    ],
+)
+async def test_a_name_that_is_no_good_path_is_not_followed(backend: Backend, action: str) -> None:
+    await backend.finish(backend.job(action=action), {}, raw_log=backend.raw_log("hello\n"))
+    for workspace in (backend.high, backend.medium):
+        (log,) = workspace.rglob("*.log")
+        assert log == workspace / "metadata" / f"{safe_name(action)}.log"
+        assert log.name != f"{action}.log"
+
+
 # --- what is said ---
+
+
+def matched(**found: Any) -> Matched:
+    known = {name: value for name, value in found.items() if name in Matched._fields}
+    return NOTHING._replace(**known)
 
 
 @pytest.mark.parametrize(
@@ -182,30 +247,34 @@ async def test_the_next_run_of_an_action_replaces_its_log(backend):
     ],
 )
 @pytest.mark.spec("agent:108")
-def test_how_it_went_is_told_by_the_first_sentence_that_fits(facts, situation, message):
-    assert status_message(container(**facts), **situation) == message
+def test_how_it_went_is_told_by_the_first_sentence_that_fits(
+    facts: dict[str, int], situation: dict[str, Any], message: str | None
+) -> None:
+    end = AttemptEnd(container=container(**facts), cancelled="cancelled" in situation)
+    assert status_message(end, matched(**situation)) == message
 
 
 @pytest.mark.spec("agent:102")
-def test_unmatched_patterns_are_listed_in_the_known_layout():
-    message = status_message(
-        container(0), outputs=["a"], unmatched_patterns=["output/output.*", "output/summary.*"]
-    )
+def test_unmatched_patterns_are_listed_in_the_known_layout() -> None:
+    unmatched = ("output/output.*", "output/summary.*")
+    found = matched(outputs=["a"], unmatched_patterns=unmatched)
+    message = status_message(AttemptEnd(container=container(0)), found)
     assert message == (
         "\n  No outputs found matching patterns:\n - output/output.*\n   - output/summary.*"
     )
 
 
 @pytest.mark.spec("agent:103")
-def test_new_files_are_offered_in_the_known_layout():
-    unmatched = {"unmatched_patterns": ["x"], "unmatched_outputs": ["a.csv", "b.csv"]}
-    assert hint(container(0), **unmatched) == (
+def test_new_files_are_offered_in_the_known_layout() -> None:
+    ended = AttemptEnd(container=container(0))
+    unmatched = matched(unmatched_patterns=["x"], unmatched_outputs=["a.csv", "b.csv"])
+    assert hint(ended, unmatched) == (
         "\n  Did you mean to match one of these files instead?\n - a.csv\n   - b.csv"
     )
-    assert hint(container(1), **unmatched) is None
-    assert hint(container(0), **unmatched | {"unmatched_patterns": []}) is None
-    assert hint(container(0), **unmatched | {"unmatched_outputs": []}) is None
-    assert hint(None, **unmatched) is None
+    assert hint(AttemptEnd(container=container(1)), unmatched) is None
+    assert hint(ended, unmatched._replace(unmatched_patterns=())) is None
+    assert hint(ended, unmatched._replace(unmatched_outputs=())) is None
+    assert hint(AttemptEnd(), unmatched) is None
 
 
 @pytest.mark.parametrize(
@@ -213,16 +282,19 @@ def test_new_files_are_offered_in_the_known_layout():
     [
         ({"exit_code": 137, "oom_killed": True}, False, ExitNote.OUT_OF_MEMORY),
         ({"exit_code": 137}, False, ExitNote.KILLED),
+        ({"exit_code": 137, "run_time_limit_s": 60.0}, False, ExitNote.OUT_OF_TIME),
         ({"exit_code": 137, "oom_killed": True}, True, None),
         ({"exit_code": 0, "oom_killed": True}, False, None),
     ],
 )
-def test_memory_is_blamed_only_for_a_kill_that_nobody_ordered(facts, cancelled, note):
-    assert exit_note(container(**facts), cancelled=cancelled) is note
+def test_memory_is_blamed_only_for_a_kill_that_nobody_ordered(
+    facts: dict[str, Any], cancelled: bool, note: ExitNote | None
+) -> None:
+    assert exit_note(AttemptEnd(container=container(**facts), cancelled=cancelled)) is note
 
 
 @pytest.mark.spec("agent:102", "agent:103")
-async def test_the_author_reads_about_unmatched_patterns_in_the_log(backend):
+async def test_the_author_reads_about_unmatched_patterns_in_the_log(backend: Backend) -> None:
     job = backend.job(output_spec={"out.csv": HIGH, "wrong.*": HIGH})
     await backend.finish(job, {"out.csv": "x", "right.csv": "y"})
     record = backend.metadata(job)
@@ -235,18 +307,16 @@ async def test_the_author_reads_about_unmatched_patterns_in_the_log(backend):
     ) in log
 
 
-def test_a_log_of_a_few_endless_lines_is_kept_from_its_end(backend, monkeypatch):
-    monkeypatch.setattr(job_log, "MOST_BYTES", 100)
+def test_a_log_of_a_few_endless_lines_is_kept_from_its_end(backend: Backend) -> None:
     job = backend.job()
     raw = backend.raw_log("a" * 150 + "\n" + "b" * 60 + "\n")
-    job_log.write(backend.storage, job, JobRecord(), raw)
+    job_log.write(backend.storage, job, JobRecord(), raw, Limits(log_bytes=100))
     log = (backend.log_dir(job) / "logs.txt").read_text()
     said = "[the log is too long: 112 bytes were left out here]\n"
     assert log.startswith(f"{said}{'a' * 38}\n{'b' * 60}\n\n{job_log.HEADING}\n")
 
 
-def test_a_log_that_just_fits_is_kept_whole(backend, monkeypatch):
-    monkeypatch.setattr(job_log, "MOST_BYTES", len(LINE))
-    job = backend.job()
-    job_log.write(backend.storage, job, JobRecord(), backend.raw_log(LINE))
+def test_a_log_that_just_fits_is_kept_whole(backend: Backend) -> None:
+    job, limits = backend.job(), Limits(log_bytes=len(LINE))
+    job_log.write(backend.storage, job, JobRecord(), backend.raw_log(LINE), limits)
     assert (backend.log_dir(job) / "logs.txt").read_text().startswith(f"{LINE}\n{job_log.HEADING}")

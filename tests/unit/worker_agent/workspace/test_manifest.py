@@ -7,9 +7,11 @@ import multiprocessing
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -20,7 +22,8 @@ from rap.git import GitCache
 from rap.models import JobDefinition, Study
 from rap.settings import AgentSettings
 from tests.support.workspace import HIGH, MODERATE, PROJECT, Backend, container
-from worker_agent.workspace import manifest
+from worker_agent.workspace import locks, manifest
+from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
 from worker_agent.workspace.storage import Storage
 
@@ -28,11 +31,11 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path: Path) -> Backend:
     return Backend(tmp_path)
 
 
-def entry(action, **changes):
+def entry(action: str, **changes: Any) -> dict[str, Any]:
     return {
         "level": "moderately_sensitive",
         "job_id": "old",
@@ -45,14 +48,14 @@ def entry(action, **changes):
     }
 
 
-def begin_with(backend, outputs, **document):
+def begin_with(backend: Backend, outputs: dict[str, Any], **document: Any) -> None:
     backend.manifest_path.parent.mkdir(parents=True)
     content = {"workspace": "ws", "repo": None, "outputs": outputs, **document}
     backend.manifest_path.write_text(json.dumps(content, indent=2))
 
 
 @pytest.mark.spec("agent:130")
-async def test_each_output_has_an_entry_with_every_key(backend):
+async def test_each_output_has_an_entry_with_every_key(backend: Backend) -> None:
     job = backend.job(output_spec={"*.csv": HIGH, "out/*.csv": MODERATE})
     files = {"data.csv": "patient_id\n1\n", "out/b.csv": "x,y,z\n1,2,3\n"}
     await backend.finish(job, files)
@@ -102,11 +105,11 @@ async def test_each_output_has_an_entry_with_every_key(backend):
 
 
 @pytest.mark.spec("agent:131", "agent:133")
-async def test_an_output_that_is_not_produced_again_is_flagged_and_stays(backend):
+async def test_an_output_that_is_not_produced_again_is_flagged_and_stays(backend: Backend) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE})
     await backend.finish(job, {"a.csv": "x\n1\n", "b.csv": "y\n2\n"})
-    (backend.storage.volume("job1") / "b.csv").unlink()
-    await backend.finish(job.model_copy(update={"task_id": "job1-002"}), {})
+    again = job.model_copy(update={"task_id": "job1-002"})
+    await backend.finish(again, {"a.csv": "x\n1\n"})
     outputs = backend.manifest()["outputs"]
     assert outputs["b.csv"]["out_of_date_output"] is True
     assert (backend.medium / "b.csv").exists()
@@ -114,7 +117,7 @@ async def test_an_output_that_is_not_produced_again_is_flagged_and_stays(backend
     assert not {"out_of_date_output", "out_of_date_action"} & set(outputs["a.csv"])
 
 
-async def test_a_file_produced_again_loses_its_flag_and_keeps_its_place(backend):
+async def test_a_file_produced_again_loses_its_flag_and_keeps_its_place(backend: Backend) -> None:
     begin_with(
         backend,
         {"out.csv": entry("make", out_of_date_output=True), "other.csv": entry("make")},
@@ -127,7 +130,9 @@ async def test_a_file_produced_again_loses_its_flag_and_keeps_its_place(backend)
 
 
 @pytest.mark.spec("agent:132")
-async def test_actions_that_are_no_longer_in_the_project_are_flagged_and_others_cleared(backend):
+async def test_actions_that_are_no_longer_in_the_project_are_flagged_and_others_cleared(
+    backend: Backend,
+) -> None:
     run_all = PROJECT.format("run_all").split("actions:")[1]
     run_all = run_all.replace("out.csv", "all.csv").replace("a.py", "b.py")
     commit = backend.study.commit({"project.yaml": PROJECT.format("other") + run_all})
@@ -149,7 +154,9 @@ async def test_actions_that_are_no_longer_in_the_project_are_flagged_and_others_
 
 
 @pytest.mark.spec("agent:134")
-async def test_for_a_reusable_action_the_project_file_of_the_study_counts(backend, tmp_path):
+async def test_for_a_reusable_action_the_project_file_of_the_study_counts(
+    backend: Backend, tmp_path: Path
+) -> None:
     begin_with(backend, {"old.csv": entry("make")})
     job = backend.job(repo_url="https://github.com/opensafely-actions/x", commit="f" * 40)
     await backend.finish(job, {"out.csv": "x\n"})
@@ -161,7 +168,9 @@ async def test_for_a_reusable_action_the_project_file_of_the_study_counts(backen
 
 @pytest.mark.spec("agent:135")
 @pytest.mark.parametrize("trouble", ["no commit", "no project file", "invalid project file"])
-async def test_a_project_that_cannot_be_read_leaves_flags_and_records_outputs(backend, trouble):
+async def test_a_project_that_cannot_be_read_leaves_flags_and_records_outputs(
+    backend: Backend, trouble: str
+) -> None:
     commit = "f" * 40
     if trouble == "no project file":
         (backend.study.path / "project.yaml").unlink()
@@ -177,16 +186,19 @@ async def test_a_project_that_cannot_be_read_leaves_flags_and_records_outputs(ba
     assert outputs["out.csv"]["job_id"] == "job1"
 
 
-async def test_a_job_that_failed_and_produced_nothing_flags_its_old_outputs(backend):
+async def test_a_job_that_failed_and_produced_nothing_flags_its_old_outputs(
+    backend: Backend,
+) -> None:
     await backend.finish(backend.job(), {"out.csv": "x\n"})
-    (backend.storage.volume("job1") / "out.csv").unlink()
     await backend.finish(backend.job(task_id="job1-002"), {}, exit_code=1)
     assert backend.manifest()["outputs"]["out.csv"]["out_of_date_output"] is True
 
 
 @pytest.mark.spec("agent:136")
 @pytest.mark.parametrize("ending", [{"cancelled": True}, {"fault": Fault.UNEXPECTED}])
-async def test_cancelled_and_failed_attempts_do_not_touch_the_manifest(backend, ending):
+async def test_cancelled_and_failed_attempts_do_not_touch_the_manifest(
+    backend: Backend, ending: dict[str, Any]
+) -> None:
     begin_with(backend, {"out.csv": entry("make")})
     before = backend.manifest_path.read_bytes(), backend.manifest_path.stat().st_mtime_ns
     await backend.finish(backend.job(), {"out.csv": "new\n"}, **ending)
@@ -197,17 +209,17 @@ async def test_cancelled_and_failed_attempts_do_not_touch_the_manifest(backend, 
     assert not (backend.high / "out.csv").exists()
 
 
-def test_nothing_is_written_when_nothing_changed(backend):
+def test_nothing_is_written_when_nothing_changed(backend: Backend) -> None:
     job = backend.job()
-    with manifest.locked(backend.storage, "ws"):
+    with locks.workspace_lock(backend.storage, "ws"):
         document = manifest.updated(manifest.read(backend.storage, "ws"), job, {}, None)
-        manifest.write(backend.storage, job, document)
+        manifest.write(backend.storage, "ws", document, by=job.id)
         before = backend.manifest_path.stat()
-        manifest.write(backend.storage, job, manifest.read(backend.storage, "ws"))
+        manifest.write(backend.storage, "ws", manifest.read(backend.storage, "ws"), by=job.id)
     assert backend.manifest_path.stat().st_ino == before.st_ino
 
 
-def test_what_others_wrote_into_a_manifest_is_kept(backend):
+def test_what_others_wrote_into_a_manifest_is_kept(backend: Backend) -> None:
     begin_with(backend, {"a.csv": {"unknown": 1}}, repo="legacy", extra=[1])
     document = manifest.updated(manifest.read(backend.storage, "ws"), backend.job(), {}, None)
     assert document == {
@@ -221,7 +233,9 @@ def test_what_others_wrote_into_a_manifest_is_kept(backend):
 
 
 @pytest.mark.parametrize("content", ["", '{"outputs": {', "[]", '{"outputs": []}', "\0"])
-async def test_a_damaged_manifest_stops_the_filing_before_anything_is_moved(backend, content):
+async def test_a_damaged_manifest_stops_the_publishing_before_anything_is_moved(
+    backend: Backend, content: str
+) -> None:
     backend.manifest_path.parent.mkdir(parents=True)
     backend.manifest_path.write_text(content)
     with pytest.raises(TransientFault) as caught:
@@ -233,7 +247,7 @@ async def test_a_damaged_manifest_stops_the_filing_before_anything_is_moved(back
     assert not (backend.log_dir(backend.job()) / "metadata.json").exists()
 
 
-def fifty_jobs(backend):
+def fifty_jobs(backend: Backend) -> list[JobDefinition]:
     """Jobs of one workspace that have just ended, with an output each."""
     jobs = [
         backend.job(
@@ -250,11 +264,11 @@ def fifty_jobs(backend):
 
 
 @contextmanager
-def a_reader_at_work(backend):
+def a_reader_at_work(backend: Backend) -> Iterator[None]:
     """The release tool, reading all the time; it must find nothing wrong, and must have read."""
-    stop, errors, reads = threading.Event(), [], []
+    stop, errors, reads = threading.Event(), list[Any](), list[Any]()
 
-    def read():
+    def read() -> None:
         while not stop.wait(0.001):
             try:
                 document = backend.manifest()
@@ -286,7 +300,7 @@ def a_reader_at_work(backend):
     assert reads == sorted(reads), "an entry vanished"
 
 
-def assert_all_fifty_are_there(backend):
+def assert_all_fifty_are_there(backend: Backend) -> None:
     outputs = backend.manifest()["outputs"]
     assert {name: item["job_id"] for name, item in outputs.items()} == {
         f"out/{number}.csv": f"job{number}" for number in range(50)
@@ -301,7 +315,9 @@ def assert_all_fifty_are_there(backend):
 
 
 @pytest.mark.spec("agent:137", "agent:138")
-async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole_files(backend):
+async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole_files(
+    backend: Backend,
+) -> None:
     jobs = fifty_jobs(backend)
     loop = asyncio.get_running_loop()
     # As many threads as jobs, so that all of them are at it at once.
@@ -315,21 +331,19 @@ async def test_fifty_jobs_finishing_together_lose_no_entry_and_readers_see_whole
     assert_all_fifty_are_there(backend)
 
 
-def finish_in_this_process(settings, definitions, raw_log):
+def finish_in_this_process(settings: Any, definitions: Any, raw_log: Any) -> Any:
     """What another agent process on the same host does; runs in a process of its own."""
     storage = Storage(AgentSettings(**settings))
     git = GitCache(Path(settings["workdir"]) / "repos", proxy_domain="x", token="", user="u")
 
-    async def finish_all():
+    async def finish_all() -> Any:
         return await asyncio.gather(
             *(
                 finalize(
                     JobDefinition(**definition),
                     storage,
                     git,
-                    container=container(),
-                    raw_log=Path(raw_log),
-                    stages={},
+                    AttemptEnd(container=container(), raw_log=Path(raw_log)),
                 )
                 for definition in definitions
             )
@@ -339,7 +353,7 @@ def finish_in_this_process(settings, definitions, raw_log):
 
 
 @pytest.mark.spec("agent:137", "agent:138")
-def test_jobs_finished_by_several_processes_at_once_lose_no_entry(backend):
+def test_jobs_finished_by_several_processes_at_once_lose_no_entry(backend: Backend) -> None:
     definitions = [job.model_dump() for job in fifty_jobs(backend)]
     settings = {
         "workdir": str(backend.settings.workdir),
@@ -361,20 +375,20 @@ def test_jobs_finished_by_several_processes_at_once_lose_no_entry(backend):
     assert_all_fifty_are_there(backend)
 
 
-def test_another_process_waits_for_the_lock(backend, tmp_path):
+def test_another_process_waits_for_the_lock(backend: Backend, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from rap.settings import AgentSettings\n"
-        "from worker_agent.workspace import manifest\n"
+        "from worker_agent.workspace import locks\n"
         "from worker_agent.workspace.storage import Storage\n"
         "base = Path(sys.argv[1])\n"
         "storage = Storage(AgentSettings(workdir=base / 'workdir',"
         " high_privacy_storage_base=base / 'high',"
         " medium_privacy_storage_base=base / 'medium'))\n"
         "print('asking', flush=True)\n"
-        "with manifest.locked(storage, 'ws'): print('has it', flush=True)\n"
+        "with locks.workspace_lock(storage, 'ws'): print('has it', flush=True)\n"
     )
-    with manifest.locked(backend.storage, "ws"):
+    with locks.workspace_lock(backend.storage, "ws"):
         other = subprocess.Popen(
             [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True
         )
@@ -385,13 +399,15 @@ def test_another_process_waits_for_the_lock(backend, tmp_path):
     assert other.communicate(timeout=20)[0] == "has it\n"
 
 
-def test_the_lock_is_not_where_output_checkers_look(backend):
-    with manifest.locked(backend.storage, "ws"):
+def test_the_lock_is_not_where_output_checkers_look(backend: Backend) -> None:
+    with locks.workspace_lock(backend.storage, "ws"):
         pass
     assert not backend.settings.medium_privacy.exists()
 
 
-async def test_reading_the_project_is_spared_when_nothing_could_be_flagged(backend):
+async def test_reading_the_project_is_spared_when_nothing_could_be_flagged(
+    backend: Backend,
+) -> None:
     study = Study(git_repo_url="/nowhere", commit="f" * 40, branch="main")
     with capture_logs() as logged:
         await backend.finish(backend.job(study=study), {"out.csv": "x\n"})

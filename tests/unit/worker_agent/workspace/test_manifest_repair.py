@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from rap.cli.main import run_app
+from cli.main import run_app
+from rap.safe_names import safe_name
 from rap.settings import AgentSettings
 from tests.support.workspace import HIGH, MODERATE, PROJECT, Backend, container
 from worker_agent.operations import manifest as operations
@@ -34,7 +35,7 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
         "ALLOW_LOCAL_GIT_REPOS": "true",
     }.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("rap.telemetry.configure", lambda *_: None)
+    monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)
     return backend
 
@@ -53,7 +54,7 @@ def finish(backend: Backend) -> Finish:
             workspace=workspace,
             output_spec={name: level for name, (level, _) in outputs.items()},
         )
-        inspection = {"Config": {"Labels": {"workspace": workspace, "action": action}}}
+        inspection = {"Config": {"Labels": {"workspace": workspace, "action": safe_name(action)}}}
         files = {name: content for name, (_, content) in outputs.items()}
         with capture_logs():
             asyncio.run(
@@ -117,6 +118,14 @@ def test_outputs_of_an_earlier_job_are_added_as_out_of_date_and_nothing_else_cha
     assert list(backend.medium.parent.glob(".incoming/*")) == []
 
 
+def test_an_entry_names_its_action_where_the_label_cannot(backend: Backend, finish: Finish) -> None:
+    finish("old1", {"a.csv": (MODERATE, TABLE)}, action="models/fit")
+    finish("new1", {"b.csv": (MODERATE, TABLE)})
+    forget(backend, "a.csv")
+    assert repair("--job", "old1", "--yes") == 0
+    assert backend.manifest()["outputs"]["a.csv"]["action"] == "models/fit"
+
+
 @pytest.mark.spec("agent:162")
 def test_of_an_action_that_is_gone_the_flags_are_the_other_way_round(
     backend: Backend, finish: Finish
@@ -130,7 +139,7 @@ def test_of_an_action_that_is_gone_the_flags_are_the_other_way_round(
 
 
 @pytest.mark.spec("agent:162")
-def test_an_excluded_output_is_described_by_its_note_and_keeps_its_message(
+def test_an_excluded_output_is_described_by_its_message_file_and_keeps_its_message(
     backend: Backend, finish: Finish
 ) -> None:
     made = finish("old1", {"a.csv": (MODERATE, PATIENTS), "b.csv": (MODERATE, TABLE)})
@@ -262,10 +271,10 @@ def test_what_a_job_files_while_a_repair_is_agreed_to_wins(
     finish("j1", {"a.csv": (MODERATE, TABLE), "b.csv": (MODERATE, TABLE)})
     document = forget(backend, "a.csv", "b.csv")
     place = Place.of(AgentSettings())
-    plan = operations.plan_for_all(
+    plan = operations.plan(
         place, "ws", document, repo=backend.study.url, actions=frozenset({"make"})
     )
-    assert plan.added == ["a.csv", "b.csv"]
+    assert list(plan.entries) == ["a.csv", "b.csv"]
     finish("j2", {"a.csv": (MODERATE, "x,y\n1,2\n")})
     _, added = operations.apply(place, plan)
     assert added == ["b.csv"]
@@ -294,7 +303,7 @@ def test_another_users_work_directory_is_refused_with_the_command_to_use(
     assert f"--user '#{owner}' rap agent" in text
 
 
-# --- update-actions (agent.md 15.5) ---
+# --- update-actions (docs/spec/agent.md 15.5) ---
 
 
 @pytest.mark.spec("agent:163")

@@ -1,20 +1,22 @@
 """The record of an attempt: its keys, what is hidden in it, and which attempt it is of."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rap.egress import Ending, ExitNote, Fault, JobOutcome, Metrics, Stage
 from tests.support.workspace import CREATED_AT, HIGH, IMAGE_ID, MODERATE, Backend, container
 from worker_agent.workspace import metadata
-from worker_agent.workspace.finalize import recorded_outcome
+from worker_agent.workspace.finalize import finish_recorded
 from worker_agent.workspace.metadata import JobRecord, redacted
 
 pytestmark = pytest.mark.unit
 
 
 @pytest.fixture
-def backend(tmp_path):
+def backend(tmp_path: Path) -> Backend:
     return Backend(tmp_path)
 
 
@@ -22,7 +24,7 @@ def backend(tmp_path):
 
 
 @pytest.mark.spec("agent:113", "agent:114", "agent:101")
-async def test_the_record_has_every_key_with_its_type(backend):
+async def test_the_record_has_every_key_with_its_type(backend: Backend) -> None:
     job = backend.job(
         output_spec={"out.csv": HIGH, "small.csv": MODERATE},
         image_sha="sha256:" + "b" * 64,
@@ -75,12 +77,13 @@ async def test_the_record_has_every_key_with_its_type(backend):
         "error": None,
         "job_metrics": metrics.model_dump(),
         "refused_outputs": {},
+        "action": "make",
     }
     text = (backend.log_dir(job) / "metadata.json").read_text()
     assert text.startswith('{\n  "outputs": {\n    "out.csv"')
 
 
-async def test_without_metrics_and_labels_the_record_says_so(backend):
+async def test_without_metrics_and_labels_the_record_says_so(backend: Backend) -> None:
     await backend.finish(backend.job(), {"out.csv": "x\n"})
     record = backend.metadata(backend.job())
     assert record["job_metrics"] == {}
@@ -88,7 +91,7 @@ async def test_without_metrics_and_labels_the_record_says_so(backend):
 
 
 @pytest.mark.spec("agent:113")
-def test_files_of_earlier_versions_get_the_defaults():
+def test_files_of_earlier_versions_get_the_defaults() -> None:
     record = JobRecord.model_validate({"outputs": {"a.csv": "highly_sensitive"}})
     assert record.hint is None
     assert record.unmatched_patterns == record.unmatched_outputs == ()
@@ -107,7 +110,7 @@ def test_files_of_earlier_versions_get_the_defaults():
 
 
 @pytest.mark.spec("agent:59")
-def test_only_variables_of_the_safe_list_keep_their_value():
+def test_only_variables_of_the_safe_list_keep_their_value() -> None:
     names = """
         PATH PYTHON_VERSION DEBIAN_FRONTEND DEBCONF_NONINTERACTIVE_SEEN UBUNTU_VERSION PYENV_SHELL
         PYENV_VERSION PYTHONUNBUFFERED OPENSAFELY_BACKEND TZ TEMP_DATABASE_NAME PYTHONPATH
@@ -135,12 +138,14 @@ def test_only_variables_of_the_safe_list_keep_their_value():
 
 
 @pytest.mark.parametrize("config", [None, {}, {"Env": None}, {"Env": []}, "text"])
-def test_a_container_without_environment_is_recorded_as_it_is(config):
+def test_a_container_without_environment_is_recorded_as_it_is(
+    config: dict[str, Any] | str | None,
+) -> None:
     assert redacted({"Config": config}) == {"Config": config}
     assert redacted({}) == {}
 
 
-def test_an_environment_of_another_shape_is_hidden_whole():
+def test_an_environment_of_another_shape_is_hidden_whole() -> None:
     assert redacted({"Config": {"Env": {"DATABASE_URL": "canary"}}}) == {
         "Config": {"Env": "xxxx-REDACTED-xxxx"}
     }
@@ -161,13 +166,15 @@ def test_an_environment_of_another_shape_is_hidden_whole():
         (None, "", True),
     ],
 )
-def test_a_record_is_of_this_attempt_unless_both_say_otherwise(backend, stored, current, applies):
+def test_a_record_is_of_this_attempt_unless_both_say_otherwise(
+    backend: Backend, stored: str | None, current: str, applies: bool
+) -> None:
     record = JobRecord(task_id=stored)
     assert record.applies_to(backend.job(task_id=current)) is applies
 
 
 @pytest.mark.spec("agent:21")
-async def test_a_recorded_outcome_is_known_without_container_and_volume(backend):
+async def test_a_finish_recorded_is_known_without_container_and_volume(backend: Backend) -> None:
     job = backend.job(output_spec={"out.csv": HIGH, "none.csv": HIGH})
     stages = {Stage.PREPARING: 1.0, Stage.EXECUTING: 2.0}
     outcome = await backend.finish(
@@ -177,7 +184,7 @@ async def test_a_recorded_outcome_is_known_without_container_and_volume(backend)
         metrics=Metrics(cpu_peak=3.0),
         container=container(137, oom_killed=True, memory_limit_bytes=2**30),
     )
-    assert recorded_outcome(job, backend.storage) == outcome
+    assert finish_recorded(job, backend.storage) == outcome
     assert outcome == JobOutcome(
         task_id="job1-001",
         ending=Ending.COMPLETED,
@@ -189,15 +196,15 @@ async def test_a_recorded_outcome_is_known_without_container_and_volume(backend)
         stages=stages | {Stage.FINALIZED: outcome.stages[Stage.FINALIZED]},
         metrics=Metrics(cpu_peak=3.0),
     )
-    assert recorded_outcome(backend.job(task_id="job1-002"), backend.storage) is None
-    assert recorded_outcome(backend.job(id="job2"), backend.storage) is None
+    assert finish_recorded(backend.job(task_id="job1-002"), backend.storage) is None
+    assert finish_recorded(backend.job(id="job2"), backend.storage) is None
 
 
 @pytest.mark.spec("agent:22")
-async def test_a_recorded_failure_carries_its_reason(backend):
+async def test_a_recorded_failure_carries_its_reason(backend: Backend) -> None:
     job = backend.job()
     await backend.abandon(job, fault=Fault.COMMIT_UNAVAILABLE)
-    outcome = recorded_outcome(job, backend.storage)
+    outcome = finish_recorded(job, backend.storage)
     assert outcome is not None
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.COMMIT_UNAVAILABLE)
 
@@ -233,14 +240,16 @@ async def test_a_recorded_failure_carries_its_reason(backend):
         ),
     ],
 )
-def test_records_of_earlier_versions_give_an_outcome_too(backend, content, expected):
+def test_records_of_earlier_versions_give_an_outcome_too(
+    backend: Backend, content: dict[str, Any], expected: JobOutcome
+) -> None:
     folder = backend.log_dir(backend.job())
     folder.mkdir(parents=True)
     (folder / "metadata.json").write_text(json.dumps(content))
-    assert recorded_outcome(backend.job(), backend.storage) == expected
+    assert finish_recorded(backend.job(), backend.storage) == expected
 
 
-async def test_a_record_is_replaced_whole_by_that_of_a_later_attempt(backend):
+async def test_a_record_is_replaced_whole_by_that_of_a_later_attempt(backend: Backend) -> None:
     await backend.finish(backend.job(), {"out.csv": "x\n"})
     later = backend.job(task_id="job1-002")
     await backend.abandon(later, cancelled=True)
@@ -254,7 +263,7 @@ async def test_a_record_is_replaced_whole_by_that_of_a_later_attempt(backend):
 
 
 @pytest.mark.spec("agent:54", "agent:57")
-async def test_nothing_of_the_names_on_record_is_in_the_outcome(backend):
+async def test_nothing_of_the_names_on_record_is_in_the_outcome(backend: Backend) -> None:
     job = backend.job(
         output_spec={"canary-high.csv": HIGH, "canary-l4.csv": MODERATE, "canary-none.*": HIGH},
         database_name="canary-db",
@@ -277,7 +286,7 @@ async def test_nothing_of_the_names_on_record_is_in_the_outcome(backend):
 
 
 @pytest.mark.spec("agent:57")
-async def test_the_two_booleans_are_false_when_their_lists_are_empty(backend):
+async def test_the_two_booleans_are_false_when_their_lists_are_empty(backend: Backend) -> None:
     job = backend.job(output_spec={"out.csv": MODERATE})
     outcome = await backend.finish(job, {"out.csv": "x\n1\n", "stray.csv": "y"})
     assert not outcome.has_unmatched_patterns
@@ -286,7 +295,9 @@ async def test_the_two_booleans_are_false_when_their_lists_are_empty(backend):
 
 
 @pytest.mark.parametrize("image_id", ["canary", "sha256:canary", None, f"{IMAGE_ID}\ncanary"])
-async def test_an_image_id_that_is_none_stays_inside(backend, image_id):
+async def test_an_image_id_that_is_none_stays_inside(
+    backend: Backend, image_id: str | None
+) -> None:
     outcome = await backend.finish(
         backend.job(), {"out.csv": "x"}, container=container(image_id=image_id)
     )

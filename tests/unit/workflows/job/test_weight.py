@@ -1,13 +1,15 @@
-"""How much of a backend a job takes: controller.md 9.4."""
+"""How much of a backend a job takes: docs/spec/controller.md 9.4."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from activities.controller.weight_files import WeightFiles, read_weights
 from rap.errors import ConfigurationError
-from rap.models import JobSpec, Study, Weights
-from worker_controller.weights import WeightFiles, read_weights
-from workflows.weighing import weigh, weight_of
+from rap.models import JobSpec, Weights
+from tests.support.factories import job_spec
+from workflows.job.weight import weigh, weight_of
 
 pytestmark = pytest.mark.unit
 
@@ -23,22 +25,11 @@ stata-mp:.* = 2
 """
 
 
-def job(action: str, workspace: str = "my-workspace", run_command: str = "python:v2 a.py"):
-    return JobSpec(
-        id="j",
-        rap_id="r",
-        action=action,
-        backend="test",
-        workspace=workspace,
-        study=Study(git_repo_url="https://github.com/opensafely/x", commit="c", branch="main"),
-        run_command=run_command,
-        requires_db=False,
-        outputs={},
-        created_at=0,
-    )
+def job(action: str, workspace: str = "my-workspace", command: str = "python:v2 a.py") -> JobSpec:
+    return job_spec(action, workspace=workspace, run_command=command)
 
 
-def written(folder, text, backend="test"):
+def written(folder: Path, text: str, backend: str = "test") -> Path:
     path = folder / f"job-resource-weights_{backend}.ini"
     path.write_text(text)
     return path
@@ -61,33 +52,37 @@ def written(folder, text, backend="test"):
     ],
 )
 def test_the_first_rule_of_the_workspace_then_of_the_default_that_matches_the_whole_decides(
-    tmp_path, action, workspace, command, weight
-):
+    tmp_path: Path, action: str, workspace: str, command: str, weight: float
+) -> None:
     weights = read_weights(written(tmp_path, FILE))
     assert weight_of(job(action, workspace, command), weights) == weight
     assert weigh([job(action, workspace, command)], weights)[0].weight == weight
 
 
 @pytest.mark.spec("controller:90")
-def test_the_file_of_another_backend_is_never_used(tmp_path):
+def test_the_file_of_another_backend_is_never_used(tmp_path: Path) -> None:
     written(tmp_path, FILE, backend="tpp")
     files = WeightFiles(tmp_path)
     assert files.of_backend("test") == Weights()
     assert files.of_backend("tpp") != Weights()
 
 
-def test_a_section_in_capitals_is_a_workspace_and_not_merged_into_all_others(tmp_path):
+def test_a_section_in_capitals_is_a_workspace_and_not_merged_into_all_others(
+    tmp_path: Path,
+) -> None:
     weights = read_weights(written(tmp_path, "[DEFAULT]\n.* = 9\n[w]\nb = 2\n"))
     assert weight_of(job("a", "w"), weights) == 1
     assert weight_of(job("a", "DEFAULT"), weights) == 9
 
 
-def test_only_an_equals_sign_separates_so_that_commands_with_colons_are_keys(tmp_path):
+def test_only_an_equals_sign_separates_so_that_commands_with_colons_are_keys(
+    tmp_path: Path,
+) -> None:
     weights = read_weights(written(tmp_path, "[default]\npython:v2 a.py = 2\n"))
     assert weight_of(job("a"), weights) == 2
 
 
-def test_a_changed_file_is_read_again_and_a_removed_one_forgotten(tmp_path):
+def test_a_changed_file_is_read_again_and_a_removed_one_forgotten(tmp_path: Path) -> None:
     files = WeightFiles(tmp_path)
     assert files.of_backend("test") == Weights()
     path = written(tmp_path, "[w]\na = 2\n")
@@ -110,8 +105,8 @@ def test_a_changed_file_is_read_again_and_a_removed_one_forgotten(tmp_path):
     ],
 )
 def test_what_is_wrong_with_a_file_is_said_and_the_weights_stay_as_they_were(
-    tmp_path, caplog, text, says
-):
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str, says: str
+) -> None:
     files = WeightFiles(tmp_path)
     path = written(tmp_path, "[w]\na = 2\n")
     before = files.of_backend("test")

@@ -1,14 +1,17 @@
 """Why an action would or would not run."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap.messages import KnownJob
+from rap.messages.workspaces import KnownJob
 from rap.models import CreateRequest, PrivacyLevel, ProjectAction
 from rap.status import State
-from workflows.explanation import Verdict, explain
-from workflows.planning import plan_jobs
+from tests.support.factories import create_request
+from workflows.workspace.explanation import Explanation, Verdict, explain
+from workflows.workspace.planning import Plan, plan_jobs
 
 pytestmark = pytest.mark.unit
 
@@ -26,20 +29,9 @@ ACTIONS = tuple(
 )
 
 
-def request(*actions: str, force: bool = False) -> CreateRequest:
-    return CreateRequest(
-        rap_id="r" * 16,
-        backend="test",
-        workspace="ws",
-        repo_url="https://github.com/opensafely/x",
-        branch="main",
-        commit="0" * 40,
-        requested_actions=actions,
-        force_run_dependencies=force,
-    )
-
-
-def explained(states: dict[str, State], asked: CreateRequest):
+def explained(
+    states: dict[str, State], asked: CreateRequest
+) -> tuple[Plan, dict[str, Explanation]]:
     current = {
         name: KnownJob(job_id=f"job-{name}", rap_id="old", state=state)
         for name, state in states.items()
@@ -48,9 +40,9 @@ def explained(states: dict[str, State], asked: CreateRequest):
     return plan, {one.action: one for one in explain(ACTIONS, current, asked, plan)}
 
 
-def test_each_reason_has_its_sentence():
+def test_each_reason_has_its_sentence() -> None:
     states = {"c": State.SUCCEEDED, "d": State.FAILED, "e": State.SUCCEEDED, "b": State.RUNNING}
-    _, by_action = explained(states, request("a", "c"))
+    _, by_action = explained(states, create_request("a", "c"))
     assert {name: (one.verdict, one.because) for name, one in by_action.items()} == {
         "a": (Verdict.RUNS, "it was asked for by name"),
         "b": (Verdict.WAITED_FOR, "job job-b is running"),
@@ -60,11 +52,13 @@ def test_each_reason_has_its_sentence():
     }
 
 
-def test_needs_that_never_ran_and_needs_that_are_forced():
-    _, fresh = explained({}, request("c"))
+def test_needs_that_never_ran_and_needs_that_are_forced() -> None:
+    _, fresh = explained({}, create_request("c"))
     assert fresh["e"].because == "it has not run in this workspace"
     assert fresh["a"].verdict is Verdict.NOT_NEEDED
-    _, forced = explained(dict.fromkeys("cde", State.SUCCEEDED), request("c", force=True))
+    _, forced = explained(
+        dict.fromkeys("cde", State.SUCCEEDED), create_request("c", force_run_dependencies=True)
+    )
     assert forced["e"].because == "what is needed is forced to run again"
 
 
@@ -73,8 +67,10 @@ def test_needs_that_never_ran_and_needs_that_are_forced():
     st.lists(st.sampled_from([*NAMES, "run_all"]), min_size=1),
     st.booleans(),
 )
-def test_says_of_exactly_the_planned_jobs_that_they_run(states, names, force):
-    plan, by_action = explained(states, request(*names, force=force))
+def test_says_of_exactly_the_planned_jobs_that_they_run(
+    states: dict[str, Any], names: list[str], force: bool
+) -> None:
+    plan, by_action = explained(states, create_request(*names, force_run_dependencies=force))
     runs = {name for name, one in by_action.items() if one.verdict is Verdict.RUNS}
     assert runs == {job.action for job in plan.jobs}
     waited = {name for name, one in by_action.items() if one.verdict is Verdict.WAITED_FOR}

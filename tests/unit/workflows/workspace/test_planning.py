@@ -1,29 +1,36 @@
 import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rap import ids
-from rap.messages import JobsFinished, KnownJob, KnownRap, WorkspaceStart
+from rap.messages.workspaces import JobsFinished, KnownJob, KnownRap, WorkspaceStart
 from rap.models import (
     RUN_ALL,
     CreateRequest,
     JobDefinition,
     JobLimits,
+    JobSpec,
     PrivacyLevel,
+    Project,
     ProjectAction,
     RefusalKind,
 )
 from rap.status import State
-from workflows.definition import job_definition
-from workflows.planning import (
+from tests.support.factories import create_request
+from workflows.job.definition import image_and_tag, job_definition
+from workflows.workspace.jobs import KEEP_RAPS, WorkspaceJobs
+from workflows.workspace.planning import (
+    MOST_UNFINISHED,
+    Plan,
     check_codelists,
-    image_and_tag,
+    check_room,
     plan_jobs,
     uses_reusable_action,
 )
-from workflows.workspace_jobs import WorkspaceJobs
 
 pytestmark = pytest.mark.unit
 
@@ -32,7 +39,7 @@ RAP = "a1b2c3d4e5f6g7h8"
 EVENT_LEVEL = "echo-evaluation-of-covid-19-vaccine-histories-using-opensafely"
 
 
-def action(name, *needs, db=False, run=None):
+def action(name: str, *needs: str, db: bool = False, run: str | None = None) -> ProjectAction:
     return ProjectAction(
         name=name,
         run_command=run or f"python:v2 {name}.py",
@@ -52,38 +59,35 @@ STUDY = (
 )
 
 
-def request(*requested, **changes):
-    fields = {
-        "rap_id": RAP,
-        "backend": "test",
-        "workspace": "my-workspace",
-        "repo_url": "https://github.com/opensafely/study",
-        "branch": "main",
-        "commit": "c" * 40,
-        "requested_actions": requested,
-    }
-    return CreateRequest(**(fields | changes))
+def request(*requested: str, **changes: Any) -> CreateRequest:
+    facts = {"rap_id": RAP, "workspace": "my-workspace", "commit": "c" * 40}
+    return create_request(*requested, **(facts | changes))
 
 
-def known(**states):
+def known(**states: Any) -> dict[str, Any]:
     return {
         name: KnownJob(job_id=f"old-{name}", rap_id="old", state=state)
         for name, state in states.items()
     }
 
 
-def plan(*requested, current=None, actions=STUDY, **changes):
+def plan(
+    *requested: str,
+    current: Mapping[str, KnownJob] | None = None,
+    actions: list[ProjectAction] | tuple[Any, ...] = STUDY,
+    **changes: Any,
+) -> Plan:
     return plan_jobs(actions, current or {}, request(*requested, **changes), created_at=1000)
 
 
-def planned(*requested, **kwargs):
+def planned(*requested: str, **kwargs: Any) -> dict[str, JobSpec]:
     """The planned jobs by action, in their order."""
     result = plan(*requested, **kwargs)
     assert result.refusal is None
     return {job.action: job for job in result.jobs}
 
 
-def new(name):
+def new(name: str) -> str:
     return ids.job_id(RAP, name)
 
 
@@ -91,7 +95,7 @@ def new(name):
 
 
 @pytest.mark.spec("controller:37", "controller:1")
-def test_the_fields_of_the_request_are_on_the_job():
+def test_the_fields_of_the_request_are_on_the_job() -> None:
     job = planned(
         "measure", created_by="jo", project="a-project", orgs=("one", "two"), branch="dev"
     )["measure"]
@@ -116,7 +120,7 @@ def test_the_fields_of_the_request_are_on_the_job():
 
 
 @pytest.mark.spec("controller:42", "controller:43")
-def test_a_leaf_in_a_fresh_workspace_brings_all_it_needs():
+def test_a_leaf_in_a_fresh_workspace_brings_all_it_needs() -> None:
     jobs = planned("report")
     assert list(jobs) == ["generate_dataset", "prepare", "analyse", "report"]
     assert jobs["generate_dataset"].wait_for_job_ids == ()
@@ -127,7 +131,7 @@ def test_a_leaf_in_a_fresh_workspace_brings_all_it_needs():
 
 @pytest.mark.spec("controller:44")
 @pytest.mark.parametrize("state", [PENDING, RUNNING])
-def test_active_jobs_of_other_raps_are_waited_for(state):
+def test_active_jobs_of_other_raps_are_waited_for(state: State) -> None:
     jobs = planned("analyse", current=known(prepare=state))
     assert list(jobs) == ["analyse"]
     assert jobs["analyse"].wait_for_job_ids == ("old-prepare",)
@@ -135,7 +139,7 @@ def test_active_jobs_of_other_raps_are_waited_for(state):
 
 
 @pytest.mark.spec("controller:45")
-def test_succeeded_needs_are_reused():
+def test_succeeded_needs_are_reused() -> None:
     jobs = planned("report", current=known(prepare=SUCCEEDED, analyse=RUNNING))
     assert list(jobs) == ["report"]
     assert jobs["report"].requires_outputs_from == ("analyse", "prepare")
@@ -144,27 +148,27 @@ def test_succeeded_needs_are_reused():
 
 
 @pytest.mark.spec("controller:46")
-def test_failed_needs_are_run_again():
+def test_failed_needs_are_run_again() -> None:
     jobs = planned("analyse", current=known(generate_dataset=SUCCEEDED, prepare=FAILED))
     assert list(jobs) == ["prepare", "analyse"]
     assert jobs["analyse"].wait_for_job_ids == (new("prepare"),)
 
 
 @pytest.mark.spec("controller:47")
-def test_what_is_asked_for_by_name_is_run_again_and_its_needs_are_not():
+def test_what_is_asked_for_by_name_is_run_again_and_its_needs_are_not() -> None:
     current = known(generate_dataset=SUCCEEDED, prepare=SUCCEEDED, analyse=SUCCEEDED)
     assert list(planned("analyse", current=current)) == ["analyse"]
 
 
 @pytest.mark.spec("controller:48")
-def test_force_runs_succeeded_needs_again():
+def test_force_runs_succeeded_needs_again() -> None:
     current = known(generate_dataset=SUCCEEDED, prepare=SUCCEEDED)
     jobs = planned("analyse", current=current, force_run_dependencies=True)
     assert list(jobs) == ["generate_dataset", "prepare", "analyse"]
 
 
 @pytest.mark.spec("controller:49")
-def test_force_does_not_double_active_jobs():
+def test_force_does_not_double_active_jobs() -> None:
     current = known(generate_dataset=SUCCEEDED, prepare=RUNNING)
     jobs = planned("analyse", current=current, force_run_dependencies=True)
     assert list(jobs) == ["analyse"]
@@ -172,18 +176,18 @@ def test_force_does_not_double_active_jobs():
 
 
 @pytest.mark.spec("controller:50")
-def test_a_succeeded_need_hides_a_failed_one_above_it():
+def test_a_succeeded_need_hides_a_failed_one_above_it() -> None:
     current = known(generate_dataset=FAILED, prepare=SUCCEEDED)
     assert list(planned("analyse", current=current)) == ["analyse"]
 
 
 @pytest.mark.spec("controller:54")
-def test_an_action_listed_twice_makes_one_job():
+def test_an_action_listed_twice_makes_one_job() -> None:
     assert list(planned("measure", "measure")) == ["measure"]
 
 
 @pytest.mark.spec("controller:55")
-def test_the_order_of_the_request_makes_no_difference():
+def test_the_order_of_the_request_makes_no_difference() -> None:
     current = known(generate_dataset=SUCCEEDED, analyse=FAILED)
     one = planned("report", "prepare", "measure", current=current)
     other = planned("measure", "prepare", "report", current=current)
@@ -191,26 +195,26 @@ def test_the_order_of_the_request_makes_no_difference():
 
 
 @pytest.mark.spec("controller:56")
-def test_run_all_makes_what_never_ran_or_failed():
+def test_run_all_makes_what_never_ran_or_failed() -> None:
     current = known(generate_dataset=SUCCEEDED, prepare=FAILED, analyse=SUCCEEDED)
     assert list(planned(RUN_ALL, current=current)) == ["prepare", "report", "measure"]
 
 
 @pytest.mark.spec("controller:57")
-def test_run_all_and_a_name_runs_that_one_again():
+def test_run_all_and_a_name_runs_that_one_again() -> None:
     current = known(**{item.name: SUCCEEDED for item in STUDY})
     assert list(planned(RUN_ALL, "analyse", current=current)) == ["analyse"]
 
 
 @pytest.mark.spec("controller:58")
-def test_run_all_with_force_runs_all_that_is_not_active():
+def test_run_all_with_force_runs_all_that_is_not_active() -> None:
     current = known(generate_dataset=SUCCEEDED, prepare=RUNNING, analyse=SUCCEEDED, report=FAILED)
     jobs = planned(RUN_ALL, current=current, force_run_dependencies=True)
     assert set(jobs) == {"generate_dataset", "analyse", "report", "measure"}
 
 
 @pytest.mark.spec("controller:59")
-def test_jobs_of_actions_that_are_gone_play_no_part():
+def test_jobs_of_actions_that_are_gone_play_no_part() -> None:
     current = known(gone=FAILED, **{item.name: SUCCEEDED for item in STUDY})
     assert plan(RUN_ALL, current=current).nothing_to_do is not None
     refusal = plan("gone", current=known(gone=RUNNING)).refusal
@@ -219,13 +223,13 @@ def test_jobs_of_actions_that_are_gone_play_no_part():
 
 
 @pytest.mark.spec("controller:30")
-def test_an_action_called_run_all_is_ignored():
+def test_an_action_called_run_all_is_ignored() -> None:
     actions = (action("run_all", "measure"), action("measure"))
     assert list(planned(RUN_ALL, actions=actions)) == ["measure"]
 
 
 @pytest.mark.spec("controller:60")
-def test_the_latest_job_of_an_action_decides():
+def test_the_latest_job_of_an_action_decides() -> None:
     workspace = WorkspaceJobs(WorkspaceStart(backend="test", workspace="my-workspace"))
     for rap_id, state in (("r1", FAILED), ("r2", SUCCEEDED)):
         jobs = plan_jobs(
@@ -241,7 +245,18 @@ def test_the_latest_job_of_an_action_decides():
     assert job.input_job_ids == (ids.job_id("r2", "generate_dataset"),)
 
 
-def test_a_new_job_replaces_a_failed_one_for_all_who_need_it():
+def test_a_workspace_forgets_the_rap_that_finished_longest_ago() -> None:
+    workspace = WorkspaceJobs(WorkspaceStart(backend="test", workspace="my-workspace"))
+    names = [f"rap{number}" for number in range(KEEP_RAPS + 1)]
+    for name in (*names, "unfinished"):
+        workspace.add(KnownRap(rap_id=name, repo_url="", commit="", count=0, created_at=1), ())
+    for name in reversed(names):
+        workspace.finish(JobsFinished(rap_id=name, states={}, rap_done=True))
+    kept = {rap.rap_id for rap in workspace.carried_over().raps}
+    assert kept == {*names[:-1], "unfinished"}
+
+
+def test_a_new_job_replaces_a_failed_one_for_all_who_need_it() -> None:
     actions = (action("a"), action("b", "a"), action("c", "a"))
     jobs = planned("b", "c", actions=actions, current=known(a=FAILED))
     assert list(jobs) == ["a", "b", "c"]
@@ -253,14 +268,14 @@ def test_a_new_job_replaces_a_failed_one_for_all_who_need_it():
 
 @pytest.mark.spec("controller:61", "controller:62")
 @pytest.mark.parametrize("state", [SUCCEEDED, RUNNING, PENDING])
-def test_run_all_with_nothing_left(state):
+def test_run_all_with_nothing_left(state: State) -> None:
     result = plan(RUN_ALL, current=known(**{item.name: state for item in STUDY}))
     assert result.nothing_to_do == "All actions have already completed successfully"
     assert result.jobs == ()
 
 
 @pytest.mark.spec("controller:63")
-def test_requested_actions_that_are_all_active():
+def test_requested_actions_that_are_all_active() -> None:
     result = plan("analyse", "measure", current=known(analyse=PENDING, measure=RUNNING))
     assert result.nothing_to_do == "All requested actions were already scheduled to run"
     assert result.jobs == ()
@@ -268,7 +283,7 @@ def test_requested_actions_that_are_all_active():
 
 @pytest.mark.spec("controller:25")
 @pytest.mark.parametrize("requested", [("nope",), ("measure", "nope"), ("nope", "measure")])
-def test_an_unknown_action_refuses_the_whole_request(requested):
+def test_an_unknown_action_refuses_the_whole_request(requested: tuple[Any, ...]) -> None:
     result = plan(*requested)
     assert result.jobs == ()
     assert result.refusal is not None
@@ -277,7 +292,7 @@ def test_an_unknown_action_refuses_the_whole_request(requested):
 
 
 @pytest.mark.spec("controller:33")
-def test_needs_in_a_circle_are_named():
+def test_needs_in_a_circle_are_named() -> None:
     actions = (action("a", "b"), action("b", "c"), action("c", "b"), action("ok"))
     refusal = plan("a", actions=actions).refusal
     assert refusal is not None
@@ -288,8 +303,21 @@ def test_needs_in_a_circle_are_named():
     assert plan("a", actions=(action("a", "a"),)).refusal is not None
 
 
+def test_jobs_that_their_backend_could_not_hold_are_refused_with_the_figure() -> None:
+    jobs = plan_jobs(STUDY, {}, request("analyse"), created_at=1).jobs
+    project = Project(actions=STUDY, unfinished=MOST_UNFINISHED - len(jobs))
+    assert check_room(project, jobs, "tpp") is None
+    refusal = check_room(project.model_copy(update={"unfinished": 99_999}), jobs, "tpp")
+    assert refusal is not None
+    assert refusal.kind is RefusalKind.REQUEST
+    assert refusal.message == (
+        f"Backend 'tpp' has 99,999 unfinished jobs; with the {len(jobs)} of this request they "
+        "would be more than the 100,000 that it can hold. Please try again when some have ended."
+    )
+
+
 @pytest.mark.spec("controller:64")
-def test_stale_codelists_refuse_new_database_jobs():
+def test_stale_codelists_refuse_new_database_jobs() -> None:
     asked = request("analyse", codelists_ok=False)
     jobs = plan_jobs(STUDY, {}, asked, created_at=1).jobs
     refusal = check_codelists(jobs, asked)
@@ -300,19 +328,19 @@ def test_stale_codelists_refuse_new_database_jobs():
 
 @pytest.mark.spec("controller:65")
 @pytest.mark.parametrize("state", [SUCCEEDED, RUNNING])
-def test_stale_codelists_do_not_matter_without_new_database_jobs(state):
+def test_stale_codelists_do_not_matter_without_new_database_jobs(state: State) -> None:
     asked = request("prepare", codelists_ok=False)
     jobs = plan_jobs(STUDY, known(generate_dataset=state), asked, created_at=1).jobs
     assert [job.action for job in jobs] == ["prepare"]
     assert check_codelists(jobs, asked) is None
 
 
-def test_good_codelists_let_database_jobs_pass():
+def test_good_codelists_let_database_jobs_pass() -> None:
     assert check_codelists(plan("measure").jobs, request("measure")) is None
 
 
 @pytest.mark.spec("controller:66")
-def test_nothing_to_do_is_found_out_without_the_codelists():
+def test_nothing_to_do_is_found_out_without_the_codelists() -> None:
     result = plan("measure", current=known(measure=RUNNING), codelists_ok=False)
     assert result.nothing_to_do is not None
     assert check_codelists(result.jobs, request("measure", codelists_ok=False)) is None
@@ -322,12 +350,12 @@ def test_nothing_to_do_is_found_out_without_the_codelists():
     ("run", "expected"),
     [("python:v2 a.py", False), ("ehrql:v1", False), ("matching:v1 x", True), ("cat:v1", True)],
 )
-def test_reusable_actions_are_known_by_their_image(run, expected):
+def test_reusable_actions_are_known_by_their_image(run: str, expected: bool) -> None:
     (job,) = plan("a", actions=(action("a", run=run),)).jobs
     assert uses_reusable_action(job) is expected
 
 
-def test_a_chain_of_five_thousand_actions():
+def test_a_chain_of_five_thousand_actions() -> None:
     count = 5000
     actions = tuple(
         action(f"a{number}", *([f"a{number - 1}"] if number else [])) for number in range(count)
@@ -370,7 +398,9 @@ def test_a_chain_of_five_thousand_actions():
         ),
     ],
 )
-def test_database_jobs_carry_the_scope_and_others_do_not(sent, project, scope):
+def test_database_jobs_carry_the_scope_and_others_do_not(
+    sent: dict[str, Any], project: str, scope: dict[str, Any]
+) -> None:
     jobs = planned("prepare", analysis_scope=sent, project=project)
     assert jobs["generate_dataset"].analysis_scope == scope
     assert jobs["prepare"].analysis_scope == {}
@@ -379,7 +409,9 @@ def test_database_jobs_carry_the_scope_and_others_do_not(sent, project, scope):
 # --- the definition for the agent ---
 
 
-def definition(job, *, attempt=1, job_env=None, limits=None):
+def definition(
+    job: JobSpec, *, attempt: int = 1, job_env: dict[str, str] | None = None, limits: Any = None
+) -> JobDefinition:
     return job_definition(
         job,
         attempt=attempt,
@@ -391,7 +423,7 @@ def definition(job, *, attempt=1, job_env=None, limits=None):
 
 
 @pytest.mark.spec("controller:102", "controller:103", "controller:3", "controller:107")
-def test_a_definition_is_complete():
+def test_a_definition_is_complete() -> None:
     (job,) = plan("a", actions=(action("a", run="python:v2 myscript.py 'x y'"),)).jobs
     expected = JobDefinition(
         id=new("a"),
@@ -424,7 +456,7 @@ def test_a_definition_is_complete():
 
 
 @pytest.mark.spec("controller:105")
-def test_only_database_jobs_get_the_database():
+def test_only_database_jobs_get_the_database() -> None:
     jobs = planned("prepare")
     dataset, prepare = definition(jobs["generate_dataset"]), definition(jobs["prepare"])
     assert (dataset.allow_database_access, dataset.database_name) == (True, "default")
@@ -441,13 +473,15 @@ def test_only_database_jobs_get_the_database():
         ({"text": "abc", "dataset_permissions": ["a"]}, "p", '["a"]'),
     ],
 )
-def test_permissions_reach_database_jobs_as_one_list(scope, project, text):
+def test_permissions_reach_database_jobs_as_one_list(
+    scope: dict[str, Any], project: str, text: str
+) -> None:
     jobs = planned("prepare", analysis_scope=scope, project=project)
     assert definition(jobs["generate_dataset"]).env["EHRQL_PERMISSIONS"] == text
     assert "EHRQL_PERMISSIONS" not in definition(jobs["prepare"]).env
 
 
-def test_further_variables_are_for_database_jobs():
+def test_further_variables_are_for_database_jobs() -> None:
     jobs = planned("prepare")
     env = {"EHRQL_MAX_JOIN_COUNT": "10"}
     assert definition(jobs["generate_dataset"], job_env=env).env["EHRQL_MAX_JOIN_COUNT"] == "10"
@@ -455,7 +489,7 @@ def test_further_variables_are_for_database_jobs():
 
 
 @pytest.mark.spec("controller:69")
-def test_a_reusable_action_brings_its_own_code():
+def test_a_reusable_action_brings_its_own_code() -> None:
     (job,) = plan("measure").jobs
     resolved = job.model_copy(
         update={"action_repo_url": "https://github.com/o/action", "action_commit": "d" * 40}
@@ -469,19 +503,19 @@ def test_a_reusable_action_brings_its_own_code():
 
 
 @pytest.mark.spec("controller:110")
-def test_a_definition_survives_json():
+def test_a_definition_survives_json() -> None:
     (job,) = plan("measure", analysis_scope={"b": ["x"], "a": ["y"]}).jobs
     result = definition(job)
     assert JobDefinition.model_validate_json(result.model_dump_json()) == result
 
 
-# --- against a second, naive reading of controller.md 5.5 and 5.6 ---
+# --- against a second, naive reading of docs/spec/controller.md 5.5 and 5.6 ---
 
 NAMES = [f"a{number}" for number in range(8)]
 
 
 @st.composite
-def situations(draw):
+def situations(draw: Callable[..., Any]) -> tuple[Any, ...]:
     actions = []
     for number, name in enumerate(NAMES[: draw(st.integers(1, len(NAMES)))]):
         needs = draw(st.lists(st.sampled_from(NAMES[:number]), unique=True)) if number else []
@@ -492,7 +526,9 @@ def situations(draw):
     return actions, states, asked, draw(st.booleans())
 
 
-def naive(actions, states, asked, force):
+def naive(
+    actions: list[ProjectAction], states: dict[str, Any], asked: list[str], force: bool
+) -> tuple[Any, ...]:
     """What the tables say, done as literally as possible.
 
     Returns the actions to run with what each waits for, and the action that is unknown.
@@ -501,7 +537,7 @@ def naive(actions, states, asked, force):
     state_now = {name: state for name, state in states.items() if name in project}
     made = {}
 
-    def ensure(name):
+    def ensure(name: str) -> None:
         state = state_now.get(name)
         if state is not None:
             rerun = {
@@ -531,7 +567,7 @@ def naive(actions, states, asked, force):
 
 
 @given(situations())
-def test_plans_agree_with_a_literal_reading_of_the_rules(situation):
+def test_plans_agree_with_a_literal_reading_of_the_rules(situation: tuple[Any, ...]) -> None:
     actions, states, asked, force = situation
     current = known(**states)
     result = plan(*asked, actions=actions, current=current, force_run_dependencies=force)
@@ -542,7 +578,7 @@ def test_plans_agree_with_a_literal_reading_of_the_rules(situation):
         return
     assert result.refusal is None
 
-    def names(job_ids):
+    def names(job_ids: tuple[Any, ...]) -> list[Any]:
         known_as = {new(name): name for name in NAMES} | {f"old-{n}": n for n in NAMES}
         return [known_as[job_id] for job_id in job_ids]
 
@@ -564,7 +600,7 @@ def test_plans_agree_with_a_literal_reading_of_the_rules(situation):
 
 
 @given(situations())
-def test_planning_again_after_a_plan_finds_nothing_more_to_do(situation):
+def test_planning_again_after_a_plan_finds_nothing_more_to_do(situation: tuple[Any, ...]) -> None:
     actions, states, asked, force = situation
     current = known(**states)
     first = plan(*asked, actions=actions, current=current, force_run_dependencies=force)
@@ -575,7 +611,7 @@ def test_planning_again_after_a_plan_finds_nothing_more_to_do(situation):
         assert plan(*asked, actions=actions, current=after).nothing_to_do
 
 
-def test_the_words_of_a_command_are_split_as_a_shell_would():
+def test_the_words_of_a_command_are_split_as_a_shell_would() -> None:
     (job,) = plan("a", actions=(action("a", run=shlex.join(["r:v1", "a b", "--x='y'"])),)).jobs
     assert definition(job).args == ("a b", "--x='y'")
 
@@ -591,11 +627,11 @@ def test_the_words_of_a_command_are_split_as_a_shell_would():
         ("", ""),
     ],
 )
-def test_the_image_is_the_first_word_of_the_command(command, first):
+def test_the_image_is_the_first_word_of_the_command(command: str, first: str) -> None:
     assert image_and_tag(command) == first
 
 
-def test_the_name_of_an_image_ends_at_its_first_colon():
+def test_the_name_of_an_image_ends_at_its_first_colon() -> None:
     job = plan("a", actions=(action("a"),)).jobs[0]
     for command, reusable in (("python:v2:x a", False), ("x:python:v2 a", True)):
         assert uses_reusable_action(job.model_copy(update={"run_command": command})) is reusable

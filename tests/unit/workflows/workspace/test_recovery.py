@@ -2,19 +2,22 @@
 
 import pytest
 
-from rap.messages import KnownJob
-from rap.rows import WorkspaceJob
+from rap.messages.workspaces import KnownJob
+from rap.records.transitions import born
 from rap.status import State, StatusCode
-from workflows.workspace_jobs import KEEP_PER_ACTION, KEEP_RAPS, WorkspaceJobs
-from workflows.workspace_recovery import recovered
+from rap.stored_jobs import StoredJob
+from tests.support.records import job_row
+from workflows.workspace.jobs import KEEP_PER_ACTION, KEEP_RAPS, WorkspaceJobs
+from workflows.workspace.recovery import recovered
 
 pytestmark = pytest.mark.unit
 
 
-def record(rap_id, action, code, *wait_for, created_at=0):
-    return WorkspaceJob(
+def record(
+    rap_id: str, action: str, code: StatusCode, *wait_for: str, created_at: int = 0
+) -> StoredJob:
+    return born(job_row(rap_id))._replace(
         id=f"{rap_id}.{action}",
-        rap_id=rap_id,
         action=action,
         repo_url="https://github.com/opensafely/x",
         commit="c" * 40,
@@ -24,7 +27,7 @@ def record(rap_id, action, code, *wait_for, created_at=0):
     )
 
 
-def test_the_latest_uncancelled_job_of_an_action_is_its_current_one():
+def test_the_latest_uncancelled_job_of_an_action_is_its_current_one() -> None:
     start = recovered(
         "b",
         "w",
@@ -44,7 +47,7 @@ def test_the_latest_uncancelled_job_of_an_action_is_its_current_one():
     ]
 
 
-def test_those_who_wait_hear_what_has_ended_and_are_remembered_for_the_rest():
+def test_those_who_wait_hear_what_has_ended_and_are_remembered_for_the_rest() -> None:
     start = recovered(
         "b",
         "w",
@@ -60,7 +63,7 @@ def test_those_who_wait_hear_what_has_ended_and_are_remembered_for_the_rest():
     assert [rap.done for rap in start.raps] == [False, False]
 
 
-def test_only_as_much_is_remembered_as_a_workspace_remembers_by_itself():
+def test_only_as_much_is_remembered_as_a_workspace_remembers_by_itself() -> None:
     many = [
         record(f"r{number:04}", "a", StatusCode.SUCCEEDED, created_at=number)
         for number in range(KEEP_RAPS + 20)
@@ -72,5 +75,5 @@ def test_only_as_much_is_remembered_as_a_workspace_remembers_by_itself():
     assert len(start.raps) == KEEP_RAPS + 1
 
 
-def test_a_new_workspace_knows_nothing():
+def test_a_new_workspace_knows_nothing() -> None:
     assert WorkspaceJobs(recovered("b", "w", [])).is_empty

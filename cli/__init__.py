@@ -1,0 +1,1 @@
+"""The ``rap`` command: the roof of the product, which nothing imports."""

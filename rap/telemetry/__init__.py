@@ -1,0 +1,1 @@
+"""What processes tell of themselves: lines of their logs, traces, and where traces are sent."""

@@ -1,0 +1,1 @@
+"""Inputs that went wrong once."""

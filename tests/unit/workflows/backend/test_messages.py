@@ -1,0 +1,80 @@
+"""When a backend's row is written, and that nothing is lost when it continues as new."""
+
+import pytest
+from temporalio import workflow
+
+from rap.egress import AgentReport
+from rap.messages.backends import BackendLimits, BackendStart
+from rap.messages.jobs import StopOrder, StopReason
+from rap.messages.slots import SlotGrant, SlotRequest
+from workflows.backend.errands import ErrandList
+from workflows.backend.messages import LATEST_S, BackendMessages
+from workflows.backend.state import BackendState
+from workflows.backend.workflow import BackendWorkflow
+
+pytestmark = pytest.mark.unit
+
+START = BackendStart(slug="b", limits=BackendLimits(max_workers=1, max_db_workers=1))
+
+FROM_THE_START = {"_longest_history"}
+CARRIED = {"_state", "_errands"}
+IDLE_OR_CARRIED = {"_messages", "_checks", "_watch"}
+
+OF_THE_STATE = {
+    "slug": "slug",
+    "configured": "limits",
+    "_ordered_limits": "ordered_limits",
+    "manual_maintenance": "manual_maintenance",
+    "weights": "weights",
+    "windows": "windows",
+    "_passed_over": "passed_over",
+    "_row": "row",
+    "_untold": "untold",
+    "agents": "row",
+    "running": "reservations",
+    "waiting": "waiting",
+}
+"""Each member of the state, and the field in which it goes over to the next run."""
+
+
+def test_a_busy_backend_tells_its_readers_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(workflow, "time", lambda: now)
+    messages = BackendMessages(BackendState(START), ErrandList(), written_at=now)
+    messages.touch()
+    assert not messages._may_write(), "decisions come first"
+    messages._undecided = False
+    assert messages._may_write()
+    messages._grants.put(("rap", SlotGrant(job_id="j", attempt=1, host="h")))
+    assert not messages._may_write(), "grants come first"
+    now += LATEST_S
+    messages.touch()
+    assert messages._may_write(), "but only for some seconds"
+    messages.wind_down()
+    assert not messages._may_write()
+
+
+def test_whatever_a_backend_holds_is_idle_or_goes_over_to_its_next_run() -> None:
+    backend = BackendWorkflow(START)
+    assert vars(backend).keys() == FROM_THE_START | CARRIED | IDLE_OR_CARRIED
+    assert vars(backend._state).keys() == OF_THE_STATE.keys()
+    assert set(OF_THE_STATE.values()) < BackendStart.model_fields.keys()
+
+
+def test_a_backend_is_not_idle_while_a_message_or_a_write_is_on_its_way() -> None:
+    state = BackendState(START)
+    messages = BackendMessages(state, ErrandList(), written_at=0.0)
+    # What is merely undecided or unwritten is decided and written by the next run.
+    assert messages.are_delivered
+    request = SlotRequest(job_id="j", workspace="w", requires_db=False, created_at=0, attempt=1)
+    state.request("r", request, 1.0)
+    state.agents.take(AgentReport(backend="b", host="h", at=1.0, room=1), 1.0)
+    grants = list(state.grant(1.0))
+    messages._grants.put(*grants)
+    assert not messages.are_delivered
+    messages = BackendMessages(state, ErrandList(), written_at=0.0)
+    messages.stop(state.running.values(), StopOrder(reason=StopReason.REBOOT))
+    assert not messages.are_delivered
+    messages = BackendMessages(state, ErrandList(), written_at=0.0)
+    messages._writing = True
+    assert not messages.are_delivered

@@ -1,0 +1,1 @@
+"""What checks and describes this repository itself; no part of the product."""

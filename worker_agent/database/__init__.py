@@ -1,0 +1,1 @@
+"""The periodic checks of a backend's database."""

@@ -1,0 +1,1 @@
+"""The queries in the logs of ehrQL."""

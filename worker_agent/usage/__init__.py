@@ -1,0 +1,1 @@
+"""What running jobs take of the machine: measured, and recorded as spans."""

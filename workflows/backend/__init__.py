@@ -1,0 +1,1 @@
+"""One backend: slots, queue, switches, agents."""

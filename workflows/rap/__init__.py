@@ -1,0 +1,1 @@
+"""One RAP: the graph of its jobs."""
