@@ -3,6 +3,7 @@
 ::
 
     state/jobs/<attempt>.json      an attempt has a volume here, and when its stages began
+    state/inputs/<attempt>.json    the inputs in that volume, and whose files they are
     state/stopped/<key>            an order came to stop this attempt
     state/killed/<key>             an administrator of this host wants it stopped
     state/tokens/<key>             the Temporal task token of a running attempt (secret)
@@ -13,12 +14,18 @@ and its metadata (docs/spec/agent.md 4.2).
 """
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
+
+from pydantic import TypeAdapter
 
 from rap.ids import attempt_of
 from rap.models import JobDefinition, Model
 from worker_agent.atomic_files import write_file
+from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.storage import component
+
+_INPUTS = TypeAdapter(tuple[InputFile, ...])
 
 KEEP_STOPPED = 7 * 24 * 3600.0
 """Seconds after which an order about an attempt that never came is forgotten."""
@@ -43,10 +50,11 @@ class AttemptState:
 
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
+        self._inputs = root / "inputs"
         self._stopped = root / "stopped"
         self._killed = root / "killed"
         self._tokens = root / "tokens"
-        for folder in (self._jobs, self._stopped, self._killed, self._tokens):
+        for folder in (self._jobs, self._inputs, self._stopped, self._killed, self._tokens):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def owner(self, name: str) -> Owner | None:
@@ -73,7 +81,21 @@ class AttemptState:
 
     def leave(self, name: str) -> None:
         """The volume of an attempt is gone."""
+        self._inputs_file(name).unlink(missing_ok=True)
         self._owner_file(name).unlink(missing_ok=True)
+
+    def note_inputs(self, definition: JobDefinition, inputs: Iterable[InputFile]) -> None:
+        """The inputs of an attempt as they were copied; to be called before its volume counts as
+        complete. Kept until the volume is gone.
+        """
+        _write(self._inputs_file(definition.attempt_name), _INPUTS.dump_json(tuple(inputs)))
+
+    def inputs(self, name: str) -> tuple[InputFile, ...]:
+        """The inputs of the attempt of this name; none if it has none, or has none on record."""
+        try:
+            return _INPUTS.validate_json(self._inputs_file(name).read_bytes())
+        except FileNotFoundError:
+            return ()
 
     def earlier(self, definition: JobDefinition) -> list[str]:
         """The names of the attempts before this one at the same job that left a volume here."""
@@ -134,6 +156,9 @@ class AttemptState:
 
     def _owner_file(self, name: str) -> Path:
         return self._jobs / f"{component('job id', name)}.json"
+
+    def _inputs_file(self, name: str) -> Path:
+        return self._inputs / f"{component('job id', name)}.json"
 
 
 def _write(path: Path, content: bytes) -> None:
