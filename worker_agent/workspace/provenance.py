@@ -76,7 +76,7 @@ class ProvenanceRecord(Model):
     workspace: str
     action: str
     repo: str
-    """Of the study; the code that ran is in ``action_repo``, which for a reusable action differs."""
+    """Of the study; the code that ran is in ``action_repo``, another for a reusable action."""
     branch: str = ""
     commit: str
     action_repo: str = ""
