@@ -29,6 +29,7 @@ from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.finalize import finalize, finish_recorded
 from worker_agent.workspace.prepare import prepare
+from worker_agent.workspace.replaced_inputs import INPUT_FAULTS, InputsReplaced
 
 log = structlog.get_logger()
 
@@ -148,7 +149,8 @@ class Attempt:
         self._job.enter(Stage.PREPARING)
         if (closed := gatekeeper.concerning(host, definition)) is not None:
             raise TransientFault(closed, "the host is closed to this job")
-        await prepare(definition, host.storage, host.git, host.settings)
+        note = host.attempts.note_inputs
+        await prepare(definition, host.storage, host.git, host.settings, note)
         host.attempts.prepared(definition)
         try:
             image = await ensure_image(
@@ -213,7 +215,8 @@ class Attempt:
             )
             end = replace(end, raw_log=self._raw_log, metrics=metrics)
         stages = stage_times(host, definition, container, finalizing_at=self._job.since)
-        end = replace(end, stages=stages)
+        inputs = host.attempts.inputs(definition.attempt_name)
+        end = replace(end, stages=stages, inputs=inputs)
         return await self._ended(await finalize(definition, host.storage, host.git, end))
 
     async def _conclude_run(self, container: ContainerFacts) -> JobOutcome:
@@ -254,7 +257,7 @@ class Attempt:
 
     async def _give_up(self, fault: JobFault) -> JobOutcome:
         try:
-            return await self._settle(AttemptEnd(fault=fault.fault, cause=str(fault)))
+            return await self._settle(_end_by(fault))
         except Exception:
             log.exception("a failed attempt could not be recorded")
             return self._unrecorded(Ending.FAILED, fault.fault)
@@ -313,6 +316,16 @@ class Attempt:
             fault=fault,
             stages={Stage.FINALIZED: time.time()},
         )
+
+
+def _end_by(fault: JobFault) -> AttemptEnd:
+    """The end of an attempt that met a fault, with what its author can be told of it."""
+    end = AttemptEnd(fault=fault.fault, cause=str(fault))
+    if fault.fault in INPUT_FAULTS:
+        end = replace(end, detail=str(fault))
+    if isinstance(fault, InputsReplaced):
+        end = replace(end, need=fault.need, replaced_inputs=fault.files)
+    return end
 
 
 def belongs(container: ContainerFacts, task_id: str) -> bool:

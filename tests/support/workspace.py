@@ -13,6 +13,7 @@ from rap.settings import AgentSettings
 from tests.support.factories import job_definition, study
 from tests.support.git_server import StudyRepo
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.state.attempts import AttemptState
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
 from worker_agent.workspace.limits import LIMITS, Limits
@@ -60,6 +61,7 @@ class Backend:
             **settings,
         )
         self.storage = Storage(self.settings)
+        self.attempts = AttemptState(self.storage.state_dir)
         self.git = GitCache(
             self.settings.workdir / "repos", proxy_domain="proxy.invalid", token="", user="u"
         )

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from rap.egress import Ending, Fault, Interruption, Metrics, Stage
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.workspace.provenance import InputFile
+from worker_agent.workspace.replaced_inputs import ReplacedInput
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +26,12 @@ class AttemptEnd:
     """Why the attempt could not be carried out."""
     interruption: Interruption | None = None
     """What took the program away."""
+    inputs: tuple[InputFile, ...] = ()
+    """What was put into the volume from earlier jobs."""
+    need: int | None = None
+    """Of INPUT_REPLACED: whose files were replaced, as a place in the action's needs."""
+    replaced_inputs: tuple[ReplacedInput, ...] = ()
+    """Of INPUT_REPLACED: the files. They do not leave the host."""
     detail: str | None = None
     """The same for the author of the study, where more than the fault's own sentence is known."""
     cause: str = ""

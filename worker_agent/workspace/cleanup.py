@@ -21,7 +21,11 @@ def remove_volume(storage: Storage, name: str) -> None:
     try:
         with job_lock(name):
             remove_tree(storage.volume(name) / MARKER)
-            for path in (storage.volume(name), storage.unfinished(name)):
+            for path in (
+                storage.volume(name),
+                storage.unfinished(name),
+                storage.gathered(name),
+            ):
                 failed = remove_tree(path)
                 if failed:
                     listed = ", ".join(map(shown, failed))

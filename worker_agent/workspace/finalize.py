@@ -26,6 +26,7 @@ from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.metadata import JobRecord
 from worker_agent.workspace.outputs import NOTHING, Matched
 from worker_agent.workspace.publish import discard_staged, publish_outputs
+from worker_agent.workspace.replaced_inputs import INPUT_FAULTS
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
@@ -81,7 +82,8 @@ def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome |
     if record is None:
         return None
     if record.outcome is not None and (
-        record.outcome.ending is Ending.COMPLETED or record.outcome.fault is Fault.OUTPUTS_REFUSED
+        record.outcome.ending is Ending.COMPLETED
+        or record.outcome.fault in (Fault.OUTPUTS_REFUSED, *INPUT_FAULTS)
     ):
         job_log.copy_to_workspaces(storage, definition, again=True)
         discard_staged(storage, definition.attempt_name)
@@ -117,7 +119,8 @@ def _finalize(
         if end.container is not None or end.fault is not None or end.interruption is not None:
             job_log.write(storage, definition, record, end.raw_log, limits)
         metadata.save(storage, definition, record)
-        if ran_to_its_end and end.interruption is None:
+        is_about_inputs = end.ending is Ending.FAILED and end.fault in INPUT_FAULTS
+        if (ran_to_its_end and end.interruption is None) or is_about_inputs:
             job_log.copy_to_workspaces(storage, definition, again=False)
         discard_staged(storage, definition.attempt_name)
         return metadata.outcome_of(record, definition)
@@ -165,6 +168,7 @@ def _record(
         has_unmatched_patterns=bool(matched.unmatched_patterns),
         has_level4_excluded_files=bool(excluded),
         fault=fault if interruption is None else None,
+        need=end.need if fault is Fault.INPUT_REPLACED and interruption is None else None,
         interruption=interruption,
         image_id=image_id if image_id and re.match(SHA256, image_id) else None,
         stages={**end.stages, Stage.FINALIZED: now / 1e9},
@@ -197,6 +201,8 @@ def _record(
         job_metrics=end.metrics.model_dump() if end.metrics else {},
         refused_outputs=matched.refused,
         action=definition.action,
+        unverified_inputs={file.name: file.job_id for file in end.inputs if not file.verified},
+        replaced_inputs=end.replaced_inputs,
         outcome=outcome,
     )
 

@@ -48,6 +48,9 @@ def summary(record: JobRecord) -> str:
         lines += _columns(record.level4_excluded_files)
     if record.refused_outputs:
         lines += ["", "Refused outputs:", *_columns(record.refused_outputs)]
+    if record.unverified_inputs:
+        lines += ["", "Inputs not verified (the job that made them kept no hashes):"]
+        lines += _columns(record.unverified_inputs)
     return "\n".join(lines) + "\n"
 
 

@@ -20,6 +20,7 @@ from rap.models import JobDefinition, Model
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults
 from worker_agent.engine.facts import ContainerFacts
+from worker_agent.workspace.replaced_inputs import ReplacedInput
 from worker_agent.workspace.storage import LOG_FILE, METADATA_FILE, SAMPLES_FILE, Storage
 
 log = structlog.get_logger()
@@ -86,6 +87,11 @@ class JobRecord(Model):
     action: str | None = None
     """The action's own name, of which a label has the safe form. Ours, not of docs/spec/agent.md
     10.3."""
+    unverified_inputs: dict[str, str] = Field(default_factory=dict)
+    """Inputs that were taken by their names, with the job that made them by its record: no hash is
+    on record. Ours, not of docs/spec/agent.md 10.3."""
+    replaced_inputs: tuple[ReplacedInput, ...] = ()
+    """Why the job was not started. Ours, not of docs/spec/agent.md 10.3."""
     outcome: JobOutcome | None = None
     """What was answered to the controller. Ours, not of docs/spec/agent.md 10.3."""
 

@@ -9,7 +9,7 @@ which may have been a loss of power, is not trusted but made again.
 import asyncio
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -31,9 +31,9 @@ from rap.repository_and_branch_rules import ACTIONS_BRANCH, validate_study
 from rap.settings import AgentSettings
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults, require_space
-from worker_agent.workspace import metadata, outputs, safe_paths
-from worker_agent.workspace.copying import copy_into
+from worker_agent.workspace import inputs, outputs, safe_paths
 from worker_agent.workspace.locks import job_lock
+from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 
@@ -41,24 +41,31 @@ log = structlog.get_logger()
 
 
 async def prepare(
-    definition: JobDefinition, storage: Storage, git: GitCache, settings: AgentSettings
+    definition: JobDefinition,
+    storage: Storage,
+    git: GitCache,
+    settings: AgentSettings,
+    note: Callable[[JobDefinition, Iterable[InputFile]], None],
 ) -> None:
     """Make the volume of a job; one that is complete already is left as it is.
 
     Its container must not exist. Whatever an earlier attempt left in the volume is removed.
+    ``note`` is told of the inputs before the volume counts as complete.
 
     Raises:
         PermanentFault: REPOSITORY_REFUSED, COMMIT_UNAVAILABLE, WORKSPACE_ARCHIVED,
             OUTPUTS_REFUSED (an output pattern that names no file of the volume),
             INPUT_RECORD_MISSING, INPUT_MISSING; UNEXPECTED for a name unfit for a path.
-        TransientFault: GIT_UNREACHABLE, DISK_FULL, or UNEXPECTED (the disk does not obey).
+        InputsReplaced: an input is not what a succeeded job of a needed action has filed.
+        TransientFault: GIT_UNREACHABLE, DISK_FULL, INPUT_CHANGED, or UNEXPECTED (the disk does not
+            obey, or the manifest of the workspace is damaged).
     """
     if await asyncio.to_thread(is_complete, storage, definition.attempt_name):
         return
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
         await _check_repositories(definition, git, settings)
-    inputs = await asyncio.to_thread(_make_room, definition, storage, settings)
+    await asyncio.to_thread(_make_room, definition, storage, settings)
     log.info(f"Copying in code from {definition.repo_url}@{definition.commit}")
     with _git_faults():
         try:
@@ -70,7 +77,7 @@ async def prepare(
             raise
     unwanted = Event()
     try:
-        await asyncio.to_thread(_complete, definition, storage, settings, inputs, unwanted)
+        await asyncio.to_thread(_complete, definition, storage, settings, note, unwanted)
     except asyncio.CancelledError:
         unwanted.set()
         raise
@@ -121,10 +128,8 @@ async def _check_repositories(
         )
 
 
-def _make_room(
-    definition: JobDefinition, storage: Storage, settings: AgentSettings
-) -> tuple[str, ...]:
-    """Check what can be before anything is written, and make an empty folder; the input files."""
+def _make_room(definition: JobDefinition, storage: Storage, settings: AgentSettings) -> None:
+    """Check what can be before anything is written, and make an empty folder."""
     with job_lock(definition.attempt_name):
         if storage.archived(definition.workspace):
             log.info(f"Workspace {definition.workspace} has been archived.")
@@ -133,14 +138,11 @@ def _make_room(
                 f"Workspace {definition.workspace} has been archived. "
                 "Contact the OpenSAFELY tech team to resolve",
             )
-        inputs = _inputs(definition, storage)
-        needed = 0
-        for name in inputs:
-            with _opened_input(definition, storage, name) as source:
-                needed += os.fstat(source).st_size
+        needed = inputs.sizes(definition, storage)
         for leftover in (
             storage.volume(definition.attempt_name),
             storage.unfinished(definition.attempt_name),
+            storage.gathered(definition.attempt_name),
         ):
             remaining = remove_tree(leftover)
             if remaining:
@@ -151,7 +153,6 @@ def _make_room(
         with disk_faults():
             # Only the user of the container looks inside (docs/spec/agent.md 7.3).
             storage.unfinished(definition.attempt_name).mkdir(mode=0o700)
-        return inputs
 
 
 def _require_space(storage: Storage, settings: AgentSettings, name: str, needed: int) -> None:
@@ -159,64 +160,31 @@ def _require_space(storage: Storage, settings: AgentSettings, name: str, needed:
         require_space(volumes, needed, reserve=settings.disk_reserve_mb * 2**20)
 
 
-def _inputs(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
-    """All recorded outputs of the jobs whose outputs this one needs, each once."""
-    names: dict[str, None] = {}
-    for job_id in definition.input_job_ids:
-        record = metadata.load(storage, job_id)
-        if record is None or not record.has_outputs_on_record:
-            raise PermanentFault(
-                Fault.INPUT_RECORD_MISSING, f"there is no record of the outputs of job {job_id}"
-            )
-        names.update(dict.fromkeys(record.outputs))
-    return tuple(names)
-
-
-@contextmanager
-def _opened_input(definition: JobDefinition, storage: Storage, name: str) -> Iterator[int]:
-    try:
-        with safe_paths.directory(storage.high(definition.workspace)) as workspace:
-            source = safe_paths.open_file(workspace, name)
-    except (
-        FileNotFoundError,
-        NotADirectoryError,
-        safe_paths.NotARegularFile,
-        safe_paths.UnsafeName,
-    ):
-        raise PermanentFault(
-            Fault.INPUT_MISSING,
-            f"The file {name} doesn't exist in workspace {definition.workspace} "
-            f"as requested for job {definition.id}",
-        ) from None
-    try:
-        yield source
-    finally:
-        os.close(source)
-
-
 def _complete(
     definition: JobDefinition,
     storage: Storage,
     settings: AgentSettings,
-    inputs: tuple[str, ...],
+    note: Callable[[JobDefinition, Iterable[InputFile]], None],
     unwanted: Event,
 ) -> None:
     """Add the inputs and the marker to the code, and give the volume its name."""
-    unfinished = storage.unfinished(definition.attempt_name)
+    unfinished, gathered = (
+        storage.unfinished(definition.attempt_name),
+        storage.gathered(definition.attempt_name),
+    )
     with job_lock(definition.attempt_name), disk_faults():
-        with safe_paths.directory(unfinished) as volume:
-            for name in inputs:
-                log.info(f"Copying input file: {name}")
-                with _opened_input(definition, storage, name) as source:
-                    try:
-                        copy_into(source, volume, name, unwanted)
-                    except (NotADirectoryError, IsADirectoryError) as error:
-                        raise PermanentFault(
-                            Fault.REPOSITORY_REFUSED,
-                            "the repository has something else in the place of the input file "
-                            f"{name}",
-                        ) from error
-            _give_to(volume, settings.docker_user_id, settings.docker_group_id)
+        try:
+            gathered.mkdir(mode=0o700)
+            with (
+                safe_paths.directory(unfinished) as volume,
+                safe_paths.directory(gathered) as folder,
+            ):
+                copies = inputs.gather(definition, storage, folder, unwanted)
+                inputs.place(folder, copies, volume)
+                _give_to(volume, settings.docker_user_id, settings.docker_group_id)
+        finally:
+            remove_tree(gathered)
+        note(definition, copies.values())
         marker = unfinished / outputs.MARKER
         remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)

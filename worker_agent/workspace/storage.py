@@ -68,6 +68,10 @@ class Storage:
         """Where a volume is put together before it gets its name; never that of an attempt."""
         return self._settings.volume_dir / f".{component('job id', name)}.preparing"
 
+    def gathered(self, name: str) -> Path:
+        """Where the inputs of an attempt are copied before they get their names in its volume."""
+        return self._settings.volume_dir / f".{component('job id', name)}.inputs"
+
     def mount_source(self, name: str) -> Path:
         """The same directory as the container engine's host sees it (docs/spec/agent.md 7.3)."""
         volumes = self._settings.docker_host_volume_dir or self._settings.volume_dir

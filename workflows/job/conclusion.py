@@ -1,6 +1,6 @@
 """From the end of an attempt to the status of its job (docs/spec/controller.md 11). Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rap.egress import TRANSIENT_FAULTS, Ending, ExitNote, Fault, JobOutcome
 from rap.messages.jobs import AttemptResult, StopReason
@@ -8,9 +8,9 @@ from rap.models import INTERRUPTIONS_A_DAY, Model
 from rap.sentences import (
     CODE_SENTENCES,
     DATABASE_EXIT_CODES,
-    FAULT_SENTENCES,
     SUCCEEDED_WITH_EXCLUDED_FILES,
     exit_sentence,
+    fault_sentence,
     interrupted_sentence,
     lost_host_sentence,
     retried_sentence,
@@ -56,8 +56,9 @@ def conclude(
     attempt: int = 1,
     interruptions: int = 0,
     interruptions_a_day: int = INTERRUPTIONS_A_DAY,
+    needs: Sequence[str] = (),
 ) -> Conclusion:
-    """Decide what becomes of a job after an attempt.
+    """Decide what becomes of a job, of an action with these ``needs``, after an attempt.
 
     Of those before it ``faults`` failed for a transient fault, and as many as ``interruptions``
     were interrupted within a day. An interruption is no fault of the job, unless it has so many
@@ -105,14 +106,14 @@ def conclude(
             message=retried_sentence(fault, attempt),
             pause_s=min(FIRST_PAUSE_S * 4**faults, LONGEST_PAUSE_S),
         )
-    return failed_for(fault)
+    return failed_for(fault, need=outcome.need, needs=needs)
 
 
-def failed_for(fault: Fault) -> Conclusion:
+def failed_for(fault: Fault, *, need: int | None = None, needs: Sequence[str] = ()) -> Conclusion:
     """The end of a job that could not be run, with the reason for its reader."""
+    sentence = fault_sentence(fault, need=need, needs=needs)
     return Conclusion(
-        code=StatusCode.JOB_ERROR,
-        message=f"{CODE_SENTENCES[StatusCode.JOB_ERROR]} {FAULT_SENTENCES[fault]}",
+        code=StatusCode.JOB_ERROR, message=f"{CODE_SENTENCES[StatusCode.JOB_ERROR]} {sentence}"
     )
 
 

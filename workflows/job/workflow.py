@@ -105,6 +105,7 @@ class JobWorkflow:
             attempt=attempt.attempt,
             interruptions=that_count(attempt.interrupted_at, ended_at),
             interruptions_a_day=attempt.interruptions_a_day,
+            needs=attempt.definition.needs,
         )
         workflow.set_current_details(ended_details(attempt, result, end))
         workflow.upsert_search_attributes([STATUS_CODE.value_set(end.code.value)])

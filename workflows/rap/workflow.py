@@ -275,6 +275,7 @@ class RapWorkflow:
             attempt=job.attempt,
             interruptions=that_count(job.interrupted_at, result.ended_at),
             interruptions_a_day=self._start.interruptions_a_day,
+            needs=job.spec.requires_outputs_from,
         )
         if not conclusion.code.is_final:
             job.start_over(result)

@@ -35,7 +35,13 @@ def backend(tmp_path: Path) -> Backend:
 
 
 async def prepared(backend: Backend, job: JobDefinition, git: Any = None) -> Path:
-    await prepare(job, backend.storage, git or backend.git, backend.settings)
+    await prepare(
+        job,
+        backend.storage,
+        git or backend.git,
+        backend.settings,
+        backend.attempts.note_inputs,
+    )
     return backend.storage.volume(job.id)
 
 
@@ -78,14 +84,11 @@ async def test_a_volume_holds_the_code_the_inputs_and_the_marker_and_nothing_els
     assert {path.name for path in volume.parent.iterdir()} == {"early", "job1"}
 
 
-async def test_an_input_is_the_current_file_of_the_workspace_and_wins_over_the_code(
-    backend: Backend,
-) -> None:
+async def test_an_input_wins_over_the_code(backend: Backend) -> None:
     await earlier_job(backend)
-    (backend.high / "small.csv").write_text("newer")
     commit = backend.study.commit({"small.csv": "of the repository"})
     volume = await prepared(backend, backend.job(input_job_ids=("early",), **at(backend, commit)))
-    assert (volume / "small.csv").read_text() == "newer"
+    assert (volume / "small.csv").read_text() == "x\n1\n"
 
 
 async def test_links_of_a_repository_stay_links(backend: Backend) -> None:
@@ -354,7 +357,7 @@ async def test_repositories_of_study_and_action_are_both_checked(
         repo_url=repo, study=Study(git_repo_url=url, commit=backend.commit, branch="main")
     )
     with pytest.raises(PermanentFault) as caught:
-        await prepare(job, backend.storage, backend.git, settings)
+        await prepare(job, backend.storage, backend.git, settings, backend.attempts.note_inputs)
     assert caught.value.fault is Fault.REPOSITORY_REFUSED
     assert not backend.settings.volume_dir.exists()
 

@@ -20,6 +20,7 @@ def ended(
     faults: int = 0,
     attempt: int = 1,
     interruptions: int = 0,
+    needs: tuple[str, ...] = (),
     **facts: Any,
 ) -> Conclusion:
     facts = {"ending": Ending.COMPLETED, "exit_code": exit_code, "task_id": "j-001", **facts}
@@ -30,6 +31,7 @@ def ended(
         faults=faults,
         attempt=attempt,
         interruptions=interruptions,
+        needs=needs,
     )
 
 
@@ -234,6 +236,30 @@ def test_a_permanent_fault_fails_the_job_at_once(fault: Fault) -> None:
     conclusion = ended(None, ending=Ending.FAILED, fault=fault)
     assert conclusion.code is StatusCode.JOB_ERROR
     assert FAULT_SENTENCES[fault] in conclusion.message
+
+
+def test_an_input_that_was_replaced_is_told_by_the_name_of_its_action() -> None:
+    replaced: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_REPLACED}
+    conclusion = ended(None, needs=("a", "b"), need=1, **replaced)
+    assert conclusion.code is StatusCode.JOB_ERROR
+    assert conclusion.message == (
+        "This job returned a fatal error. An input made by b was replaced by another job since; "
+        "please run b again. See job log for details."
+    )
+
+
+@pytest.mark.parametrize("need", [None, -1, 2, 10**9])
+def test_a_need_that_the_action_has_not_is_told_without_a_name(need: int | None) -> None:
+    replaced: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_REPLACED}
+    conclusion = ended(None, needs=("a", "b"), need=need, **replaced)
+    assert FAULT_SENTENCES[Fault.INPUT_REPLACED] in conclusion.message
+
+
+def test_a_need_is_of_no_matter_to_other_faults() -> None:
+    missing: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_MISSING}
+    assert (
+        FAULT_SENTENCES[Fault.INPUT_MISSING] in ended(None, needs=("a",), need=0, **missing).message
+    )
 
 
 def test_a_job_killed_on_the_backend_is_killed_by_admin() -> None:
