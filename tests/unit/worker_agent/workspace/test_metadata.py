@@ -78,6 +78,8 @@ async def test_the_record_has_every_key_with_its_type(backend: Backend) -> None:
         "job_metrics": metrics.model_dump(),
         "refused_outputs": {},
         "action": "make",
+        "unverified_inputs": {},
+        "replaced_inputs": [],
     }
     text = (backend.log_dir(job) / "metadata.json").read_text()
     assert text.startswith('{\n  "outputs": {\n    "out.csv"')
