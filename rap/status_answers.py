@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from rap.egress import SILENT_AFTER_S, closed_by
+from rap.egress import SILENT_AFTER_S, Fault, closed_by
 from rap.rows import BackendRow, HoldUp
-from rap.sentences import CODE_SENTENCES, WAITING_HEAVY, closed_sentence
+from rap.sentences import CODE_SENTENCES, FAULT_SENTENCES, WAITING_HEAVY, closed_sentence
 from rap.status import FINAL_CODES, RUNNING_CODES, State, StatusCode
 from rap.stored_jobs import AwaitedJob, StatusRow, StoredJob
 from rap.windows import WindowKind
@@ -49,6 +49,11 @@ class BackendView:
             self.places[entry.job_id] = places[entry.requires_db]
         self.running = Counter(entry.requires_db for entry in row.slots)
         """How many database jobs hold a slot, and how many others."""
+        self._troubles = {
+            (report.host, progress.job_id): progress.trouble
+            for report in row.agents
+            for progress in report.jobs
+        }
         self._hosts = {entry.job_id: entry.host for entry in row.slots}
         self._seen = {report.host: report.at for report in row.agents}
 
@@ -69,6 +74,10 @@ class BackendView:
         moment = min(now, self.row.updated_at)
         living = [each for each in self.row.agents if each.at > moment - SILENT_AFTER_S]
         return closed_sentence(closed_by(living, requires_db=requires_db))
+
+    def trouble(self, job_id: str) -> Fault | None:
+        """Why the host that has a job must try again what it does for it, if it must."""
+        return self._troubles.get((self._hosts.get(job_id, ""), job_id))
 
     def silent_since(self, job_id: str, now: float) -> float | None:
         """The last report of the host that runs a job, if that is too long ago."""
@@ -209,6 +218,9 @@ def _place_in_the_queue(job: Shown, backend: BackendView) -> str:
 def _running_message(job: Shown, backend: BackendView | None, now: float) -> str:
     told = [job.status_code.value] if job.status_code in _TOLD_STAGES else []
     silent = backend.silent_since(job.id, now) if backend else None
+    trouble = backend.trouble(job.id) if backend else None
+    if silent is None and trouble is not None:
+        told.append(f"tried again after a fault: {FAULT_SENTENCES[trouble]}")
     if silent is not None:
         told.append(f"backend out of contact since {whole_seconds(int(silent))}")
     return f"{job.status_message} ({', '.join(told)})" if told else job.status_message

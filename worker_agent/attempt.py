@@ -207,13 +207,13 @@ class Attempt:
         definition, host, container = self._definition, self._host, end.container
         self._job.enter(Stage.FINALIZING)
         if container is not None:
-            await program_log.fetch(host, container, self._raw_log)
+            is_cut = await program_log.fetch(host, container, self._raw_log)
             await asyncio.to_thread(metadata.keep_earlier, host.storage, definition)
             folder = host.storage.log_dir(definition)
             metrics = await asyncio.to_thread(
                 host.usage.conclude, definition.attempt_name, container.id, folder
             )
-            end = replace(end, raw_log=self._raw_log, metrics=metrics)
+            end = replace(end, raw_log=self._raw_log, log_is_cut=is_cut, metrics=metrics)
         stages = stage_times(host, definition, container, finalizing_at=self._job.since)
         inputs = host.attempts.inputs(definition.attempt_name)
         end = replace(end, stages=stages, inputs=inputs)

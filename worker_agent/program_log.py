@@ -31,8 +31,10 @@ PERHAPS_LOST = (
 )
 
 
-async def fetch(host: Host, container: ContainerFacts, into: Path) -> None:
+async def fetch(host: Host, container: ContainerFacts, into: Path) -> bool:
     """Write the log of an ended container to a file, or as much of it as there is to be had.
+
+    Whether it was so long that its first lines are left out.
 
     Failures are counted beside the file, so that a new agent does not begin to count again.
 
@@ -43,7 +45,7 @@ async def fetch(host: Host, container: ContainerFacts, into: Path) -> None:
     before = await host.engine.system.run()
     failures = _counter(into)
     try:
-        await host.engine.containers.logs(container.id, into)
+        is_cut = await host.engine.containers.logs(container.id, into)
         await _make_sure_it_lived(host, before)
     except TransientFault as fault:
         if fault.fault is not Fault.ENGINE_UNAVAILABLE:
@@ -52,9 +54,10 @@ async def fetch(host: Host, container: ContainerFacts, into: Path) -> None:
             raise
         log.exception("the log of a program is given up: the engine cannot read it")
         _add_line(into, LOST)
-    else:
-        if failures.exists():
-            _add_line(into, PERHAPS_LOST)
+        return False
+    if failures.exists():
+        _add_line(into, PERHAPS_LOST)
+    return is_cut
 
 
 async def _make_sure_it_lived(host: Host, before: EngineRun) -> None:

@@ -604,6 +604,35 @@ async def test_a_container_that_docker_refuses_is_a_failed_attempt(
     await nothing_left(host, definition)
 
 
+async def test_a_program_that_can_never_be_started_is_told_from_the_first_try_on(
+    run: Callable[..., Any],
+    job: Callable[..., Any],
+    host: Host,
+    image: str,
+    docker_client: DockerClient,
+) -> None:
+    # A file lies where the job's volume is to be.
+    spoil = "rm -r /workspace; touch /workspace"
+    base = docker_client.containers.run(image, ["/bin/busybox", "sh", "-c", spoil], detach=True)
+    base.wait()
+    name = f"{image.rpartition(':')[0]}:{base.short_id}"
+    base.commit(*name.split(":"))
+    base.remove()
+    told: list[tuple[Stage, Fault | None]] = []
+
+    def look() -> None:
+        told.extend((each.stage, each.trouble) for each in host.jobs.reported())
+
+    host.jobs.on_change = look
+    outcome = await run(job(image=name))
+    docker_client.images.remove(name)
+    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.CONTAINER_REFUSED)
+    first = told.index((Stage.PREPARED, Fault.CONTAINER_REFUSED))
+    tries = told[first : told.index((Stage.PREPARED, Fault.CONTAINER_REFUSED), first + 1) + 1]
+    assert {stage for stage, _ in tries} == {Stage.PREPARING, Stage.PREPARED}
+    assert {trouble for _, trouble in tries} == {Fault.CONTAINER_REFUSED}
+
+
 async def test_what_goes_wrong_unforeseen_is_tried_again_and_then_told_without_its_text(
     run: Callable[..., Any], job: Callable[..., Any], host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

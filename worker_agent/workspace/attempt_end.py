@@ -18,6 +18,8 @@ class AttemptEnd:
     """The last inspection; ``None``: it never existed."""
     raw_log: Path | None = None
     """What the container wrote, lines with their times; ``None``: no container."""
+    log_is_cut: bool = False
+    """It is so long that its first lines are missing."""
     cancelled: bool = False
     """An order ended the attempt."""
     killed: bool = False

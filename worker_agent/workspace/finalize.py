@@ -117,7 +117,7 @@ def _finalize(
                 end = replace(end, fault=error.fault, detail=str(error))
         record = _record(definition, end, matched, excluded)
         if end.container is not None or end.fault is not None or end.interruption is not None:
-            job_log.write(storage, definition, record, end.raw_log, limits)
+            job_log.write(storage, definition, record, end.raw_log, limits, is_cut=end.log_is_cut)
         metadata.save(storage, definition, record)
         is_about_inputs = end.ending is Ending.FAILED and end.fault in INPUT_FAULTS
         if (ran_to_its_end and end.interruption is None) or is_about_inputs:

@@ -19,6 +19,7 @@ from worker_agent.workspace.storage import LOG_FILE, Storage
 
 CHUNK = 1024 * 1024
 HEADING = "=============JOB SUMMARY============="
+LINES_LEFT_OUT = b"[the log is too long: its first lines were left out here]\n"
 FILES_BENEATH_METADATA = (".log", ".json")
 """Endings of files that lie there; a folder of such a name would be in the way of one."""
 _KEYS = (
@@ -69,15 +70,20 @@ def write(
     record: JobRecord,
     raw_log: Path | None,
     limits: Limits = LIMITS,
+    *,
+    is_cut: bool = False,
 ) -> None:
-    """Write ``logs.txt``: the container's lines, if any, and the summary; or raise DISK_FULL."""
+    """Write ``logs.txt``: the container's lines, if any, and the summary; or raise DISK_FULL.
+
+    ``is_cut``: the first of the container's lines are missing already.
+    """
     path = storage.log_dir(definition) / LOG_FILE
     ending = summary(record).encode("utf-8", "backslashreplace")
     if raw_log is None:
         write_file(path, ending)
         return
     with raw_log.open("rb") as lines:
-        write_file(path, _with_ending(lines, ending, limits))
+        write_file(path, _with_ending(lines, ending, limits, is_cut=is_cut))
 
 
 def copy_to_workspaces(storage: Storage, definition: JobDefinition, *, again: bool) -> None:
@@ -119,8 +125,12 @@ def log_name(action: str) -> str:
     return name
 
 
-def _with_ending(lines: BinaryIO, ending: bytes, limits: Limits) -> Iterator[bytes]:
+def _with_ending(
+    lines: BinaryIO, ending: bytes, limits: Limits, *, is_cut: bool
+) -> Iterator[bytes]:
     start = start_of_last_lines(lines, limits.log_lines)
+    if is_cut or start > 0:
+        yield LINES_LEFT_OUT
     surplus = lines.seek(0, os.SEEK_END) - start - limits.log_bytes
     if surplus > 0:
         start += surplus
