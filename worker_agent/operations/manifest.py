@@ -15,10 +15,10 @@ from rap.models import RUN_ALL, Model
 from rap.project_reader import read_project
 from rap.repository_and_branch_rules import is_local, validate_repository_url
 from worker_agent.operations.place import Place, check_user
-from worker_agent.workspace import locks, manifest, manifest_repair
+from worker_agent.workspace import filing, locks, manifest, manifest_repair
+from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.manifest import Document
 from worker_agent.workspace.manifest_repair import Finding, Recorded
-from worker_agent.workspace.publish import discard_staged
 from worker_agent.workspace.storage import METADATA_FILE
 
 PROJECT_FILE = "project.yaml"
@@ -138,6 +138,7 @@ def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
     JobFault if the disk is full, or the manifest was damaged meanwhile.
     """
     with locks.workspace_lock(place.storage, repair.workspace):
+        filing.finish_begun(place.storage, repair.workspace)
         before = manifest.read(place.storage, repair.workspace)
         added = [name for name in repair.entries if name not in before["outputs"]]
         after = manifest_repair.with_entries(before, repair.entries)
@@ -147,6 +148,7 @@ def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
 def apply_actions(place: Place, workspace: str, actions: Collection[str]) -> Path | None:
     """Say of every entry whether its action is among these; as :func:`apply`."""
     with locks.workspace_lock(place.storage, workspace):
+        filing.finish_begun(place.storage, workspace)
         before = manifest.read(place.storage, workspace)
         return _replace(place, workspace, before, manifest_repair.with_actions(before, actions))
 

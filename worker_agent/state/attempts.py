@@ -4,6 +4,7 @@
 
     state/jobs/<attempt>.json      an attempt has a volume here, and when its stages began
     state/inputs/<attempt>.json    the inputs in that volume, and whose files they are
+    state/laid_out/<attempt>.json  the files there that a pattern of the job covers, as they were
     state/stopped/<key>            an order came to stop this attempt
     state/killed/<key>             an administrator of this host wants it stopped
     state/tokens/<key>             the Temporal task token of a running attempt (secret)
@@ -14,7 +15,7 @@ and its metadata (docs/spec/agent.md 4.2).
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -24,8 +25,10 @@ from rap.models import JobDefinition, Model
 from worker_agent.atomic_files import write_file
 from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.storage import component
+from worker_agent.workspace.untouched import FileState
 
 _INPUTS = TypeAdapter(tuple[InputFile, ...])
+_LAID_OUT = TypeAdapter(dict[str, FileState])
 
 KEEP_STOPPED = 7 * 24 * 3600.0
 """Seconds after which an order about an attempt that never came is forgotten."""
@@ -51,10 +54,14 @@ class AttemptState:
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
         self._inputs = root / "inputs"
+        self._laid_out = root / "laid_out"
         self._stopped = root / "stopped"
         self._killed = root / "killed"
         self._tokens = root / "tokens"
-        for folder in (self._jobs, self._inputs, self._stopped, self._killed, self._tokens):
+        for folder in (
+            *(self._jobs, self._inputs, self._laid_out),
+            *(self._stopped, self._killed, self._tokens),
+        ):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def owner(self, name: str) -> Owner | None:
@@ -82,6 +89,7 @@ class AttemptState:
     def leave(self, name: str) -> None:
         """The volume of an attempt is gone."""
         self._inputs_file(name).unlink(missing_ok=True)
+        self._laid_out_file(name).unlink(missing_ok=True)
         self._owner_file(name).unlink(missing_ok=True)
 
     def note_inputs(self, definition: JobDefinition, inputs: Iterable[InputFile]) -> None:
@@ -96,6 +104,21 @@ class AttemptState:
             return _INPUTS.validate_json(self._inputs_file(name).read_bytes())
         except FileNotFoundError:
             return ()
+
+    def note_laid_out(self, definition: JobDefinition, files: Mapping[str, FileState]) -> None:
+        """How files of the volume are before the program starts: see
+        :mod:`worker_agent.workspace.untouched`. To be called before the volume counts as complete;
+        kept until it is gone.
+        """
+        content = _LAID_OUT.dump_json(dict(files))
+        _write(self._laid_out_file(definition.attempt_name), content)
+
+    def laid_out(self, name: str) -> dict[str, FileState]:
+        """The same, of the attempt of this name; empty if it has nothing on record."""
+        try:
+            return _LAID_OUT.validate_json(self._laid_out_file(name).read_bytes())
+        except FileNotFoundError:
+            return {}
 
     def earlier(self, definition: JobDefinition) -> list[str]:
         """The names of the attempts before this one at the same job that left a volume here."""
@@ -156,6 +179,9 @@ class AttemptState:
 
     def _owner_file(self, name: str) -> Path:
         return self._jobs / f"{component('job id', name)}.json"
+
+    def _laid_out_file(self, name: str) -> Path:
+        return self._laid_out / f"{component('job id', name)}.json"
 
     def _inputs_file(self, name: str) -> Path:
         return self._inputs / f"{component('job id', name)}.json"

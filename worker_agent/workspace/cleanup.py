@@ -3,9 +3,9 @@
 import structlog
 
 from rap.errors import JobFault
+from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.outputs import MARKER, shown
-from worker_agent.workspace.publish import discard_staged
 from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 

@@ -18,14 +18,15 @@ from rap.git import GitCache
 from rap.models import RUN_ALL, JobDefinition
 from rap.project_reader import read_project
 from rap.sentences import FAULT_SENTENCES, INTERRUPTION_SENTENCES
-from worker_agent.workspace import job_log, manifest, metadata, outputs, safe_paths
+from worker_agent.workspace import filing, job_log, manifest, metadata, outputs, safe_paths
 from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.job_texts import exit_note, hint, status_message
 from worker_agent.workspace.limits import LIMITS, Limits
-from worker_agent.workspace.locks import job_lock
+from worker_agent.workspace.locks import job_lock, workspace_lock
 from worker_agent.workspace.metadata import JobRecord
 from worker_agent.workspace.outputs import NOTHING, Matched
-from worker_agent.workspace.publish import discard_staged, publish_outputs
+from worker_agent.workspace.publish import publish_outputs
 from worker_agent.workspace.replaced_inputs import INPUT_FAULTS
 from worker_agent.workspace.storage import Storage
 
@@ -78,6 +79,9 @@ def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome |
     What a crash may have left undone after the record is done now, or DISK_FULL. A PermanentFault
     if the job has several records (docs/spec/agent.md 4.3).
     """
+    if filing.has_begun(storage, definition.attempt_name):
+        with workspace_lock(storage, definition.workspace):
+            filing.finish_begun(storage, definition.workspace)
     record = metadata.load_for(definition, storage)
     if record is None:
         return None

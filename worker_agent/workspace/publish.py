@@ -23,11 +23,11 @@ from worker_agent.atomic_files import replace, write_new
 from worker_agent.disk import disk_faults, require_space
 from worker_agent.workspace import level4, locks, manifest, safe_paths
 from worker_agent.workspace.copying import Copied, copy_open_file, force_to_disk
+from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.level4 import Level4Limits, Level4Verdict
 from worker_agent.workspace.limits import Limits
 from worker_agent.workspace.manifest import PublishedOutput
 from worker_agent.workspace.outputs import Matched
-from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
@@ -80,14 +80,6 @@ def publish_outputs(
         # Also after a failure: what waits for space must not take it from others.
         discard_staged(storage, definition.attempt_name)
     return {file.name: file.output.message for file in staged if file.output.message}
-
-
-def discard_staged(storage: Storage, name: str) -> None:
-    """Remove what an earlier, interrupted publishing of an attempt left behind."""
-    for folder in storage.staging(name):
-        left = remove_tree(folder)
-        if left:
-            log.error("could not remove staged files", path=str(folder), files=len(left))
 
 
 def _check_sizes(high: int, sizes: Mapping[str, int]) -> None:

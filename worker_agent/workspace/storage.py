@@ -9,8 +9,9 @@
                                                      second attempt on <job id>-002 and so on
     <high privacy>/archives/<workspace>.tar.*        workspaces put away
     <medium privacy>/workspaces/<workspace>/         level 4: what output checkers read
+    <high privacy>/locks/                            one for each workspace, for all hosts
     <high privacy>/.storage-id                       tells this storage from any other
-    <work directory>/state/                          locks, and what outlives a restart of the agent
+    <work directory>/state/                          what outlives a restart of the agent
 
 Paths are only computed here; whoever writes makes the directory. Names of workspaces and jobs come
 from outside the backend, so each is checked before it becomes part of a path.
@@ -52,6 +53,7 @@ class Storage:
         self.high_workspaces = settings.high_privacy / "workspaces"
         self.medium_workspaces = settings.medium_privacy / "workspaces"
         self.logs = settings.high_privacy / "logs"
+        self.locks = settings.high_privacy / "locks"
 
     @property
     def state_dir(self) -> Path:
