@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -15,10 +14,9 @@ import pytest
 from rap.egress import Ending, Fault, JobOutcome
 from rap.errors import JobFault, PermanentFault, TransientFault
 from rap.models import JobDefinition
-from tests.support.workspace import HIGH, Backend, tree
-from worker_agent.workspace import copying, provenance
+from tests.support.workspace import HIGH, Backend, record_provenance, tree
+from worker_agent.workspace import copying
 from worker_agent.workspace.prepare import is_complete, prepare
-from worker_agent.workspace.provenance import OutputFile, ProvenanceRecord
 from worker_agent.workspace.replaced_inputs import InputsReplaced
 
 pytestmark = pytest.mark.unit
@@ -47,29 +45,6 @@ async def filed(
     outcome = await backend.finish(job, files, exit_code)
     record_provenance(backend, job, exit_code)
     return outcome
-
-
-def record_provenance(backend: Backend, job: JobDefinition, exit_code: int) -> None:
-    entries = backend.manifest()["outputs"]
-    record = ProvenanceRecord(
-        job_id=job.id,
-        workspace=job.workspace,
-        action=job.action,
-        repo=job.repo_url,
-        commit=job.commit,
-        outputs=tuple(
-            OutputFile(
-                name=name, size=each["size"], sha256=each["content_hash"], level=each["level"]
-            )
-            for name, each in entries.items()
-            if each["job_id"] == job.id
-        ),
-        succeeded=exit_code == 0,
-        filed_at_ns=time.time_ns(),
-    )
-    path = provenance.path_of(backend.storage, job.workspace, job.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(provenance.encoded(record))
 
 
 def reader(backend: Backend, *job_ids: str) -> JobDefinition:
