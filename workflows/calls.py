@@ -127,13 +127,6 @@ def passes(error: ActivityError) -> bool:
     return not (isinstance(cause, ApplicationError) and cause.type == UNFORESEEN)
 
 
-def why_not_now(error: ActivityError) -> str:
-    """What stands in the way, in a sentence for operators."""
-    if isinstance(error.cause, ApplicationError):
-        return error.cause.message
-    return "The controller did not do it in time."
-
-
 async def on_records(contract: Activity[Argument, Result], argument: Argument) -> Result:
     """Write to the read model through a local activity, for as long as it takes.
 

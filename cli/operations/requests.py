@@ -1,8 +1,9 @@
 """What a command line asks of a workspace: to create a RAP, and to cancel jobs of one."""
 
+import asyncio
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from temporalio.client import Client
 
 from cli.rap_jobs import has_ended, jobs_of, known_jobs_of
 from rap import ids
-from rap.deadlines import CLIENT_S
+from rap.deadlines import CLIENT_S, OFFERED_FOR_S
 from rap.errors import RapError, RepositoryRefused, RequestRefused, Unavailable, UnknownRef
 from rap.git import GitCache
 from rap.messages.workspaces import CancelRequest, CreateAnswer, CreateOutcome
@@ -19,6 +20,8 @@ from rap.records import Records
 from workflows.client import OrderFailed, OrderLost, TemporalOrchestrator
 
 SEEN_WITHIN_S = 30.0
+_ASKED_AGAIN_AFTER_S = 1.0
+"""While a repository is still being fetched; each request waits as long as it may."""
 _LOOK_EVERY_S = 0.1
 """The read model has no events to wait for."""
 
@@ -117,16 +120,26 @@ def _workspaces(client: Client, rap_id: str) -> Iterator[TemporalOrchestrator]:
         ) from error
 
 
-async def create(client: Client, request: CreateRequest) -> CreateAnswer:
+async def create(
+    client: Client, request: CreateRequest, *, tell: Callable[[str], None] = lambda _: None
+) -> CreateAnswer:
     """Send a create request and wait for the answer; fails as :func:`_workspaces`.
+
+    While its repository is still being fetched it is sent again, as nobody else would, and ``tell``
+    is told so each time.
 
     Raises:
         Unavailable: also if it cannot be decided now; nobody offers it again.
         RapError: also if the controller failed in a way nobody foresaw.
     """
+    deadline = time.monotonic() + OFFERED_FOR_S
     with _workspaces(client, request.rap_id) as workspaces:
-        answer = await workspaces.create(request)
-    if answer.outcome is CreateOutcome.NOT_NOW:
+        while (answer := await workspaces.create(request)).outcome is CreateOutcome.STILL_FETCHING:
+            if time.monotonic() > deadline:
+                break
+            tell(answer.details)
+            await asyncio.sleep(_ASKED_AGAIN_AFTER_S)
+    if answer.outcome in (CreateOutcome.NOT_NOW, CreateOutcome.STILL_FETCHING):
         raise Unavailable(f"Nothing was created, but it may work later: {answer.details}")
     if answer.outcome is CreateOutcome.FAILED:
         raise RapError(

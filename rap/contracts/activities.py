@@ -12,6 +12,8 @@ UNFORESEEN = "Unforeseen"
 """Type of the application error for what would go wrong again."""
 UNAVAILABLE = "Unavailable"
 """Type of the application error for what passes."""
+STILL_FETCHING = "StillFetching"
+"""The same for a repository whose fetch goes on, and takes longer than can be waited for."""
 
 # Controller queue.
 LOAD_KNOWN_PROJECT = Activity("load_known_project", models.CreateRequest, models.ProjectAnswer)

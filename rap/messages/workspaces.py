@@ -21,6 +21,8 @@ class CreateOutcome(StrEnum):
     REFUSED = "refused"
     NOT_NOW = "not_now"
     """Nothing is decided yet, for a reason that passes: the same request may be sent again."""
+    STILL_FETCHING = "still_fetching"
+    """The same; the reason is a fetch that goes on, and that the same request joins."""
     FAILED = "failed"
     """Nothing was created, for a reason that nobody foresaw and that stays."""
 

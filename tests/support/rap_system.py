@@ -45,7 +45,7 @@ from rap.egress import (
     JobProgress,
     Metrics,
 )
-from rap.errors import Unavailable
+from rap.errors import StillFetching, Unavailable
 from rap.messages.backends import BackendLimits, BackendStart
 from rap.messages.jobs import DiscardOrder, TerminateOrder
 from rap.messages.workspaces import (
@@ -131,6 +131,8 @@ class StubProjects:
         self.broken: set[str] = set()
         self.passing: dict[str, int] = {}
         """How often reading a project still fails for a reason that passes."""
+        self.fetching: dict[str, int] = {}
+        """How often a project is still being fetched when its time is up."""
         self.dying: set[str] = set()
         """Projects whose next reading ends like that of a controller that is killed: in silence."""
         self.reads: list[str] = []
@@ -159,6 +161,9 @@ class StubProjects:
         if request.repo_url in self.passing and self.passing[request.repo_url] > 0:
             self.passing[request.repo_url] -= 1
             raise Unavailable("The remote is away.")
+        if self.fetching.get(request.repo_url, 0) > 0:
+            self.fetching[request.repo_url] -= 1
+            raise StillFetching(f"The repository {request.repo_url} is still being fetched.")
         if request.repo_url in self.gates:
             self.at_a_gate.set()
             await self.gates[request.repo_url].wait()

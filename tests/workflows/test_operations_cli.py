@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
@@ -35,7 +34,7 @@ from rap.rows import MaintenanceType, OrderKind
 from rap.settings import ControllerSettings
 from rap.status import StatusCode
 from rap.status_answers import microseconds as iso
-from tests.support.git_server import StudyRepo, serve_git
+from tests.support.git_server import StudyRepo, self_signed, serve_git
 from tests.support.rap_system import PATIENCE_S, RapSystem, StubHost, action, job_workflow
 from workflows.job import clean_up
 
@@ -516,17 +515,7 @@ async def test_a_dead_host_is_given_up_also_while_a_terminated_job_of_it_is_clea
 @pytest.fixture
 def github(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Stands in for GitHub's proxy: host and port; it has one repository, opensafely/study."""
-    certificate = tmp_path / "server.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(certificate), "-out", f"{certificate}.crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    certificate.write_bytes(certificate.read_bytes() + Path(f"{certificate}.crt").read_bytes())
+    certificate = self_signed(tmp_path)
     monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
     StudyRepo(tmp_path / "served" / "opensafely" / "study").commit({"project.yaml": PROJECT})
     with serve_git(tmp_path / "served", certificate) as server:

@@ -27,7 +27,6 @@ from rap.errors import (
 )
 from rap.git import GitCache
 from rap.models import JobDefinition
-from rap.repository_and_branch_rules import ACTIONS_BRANCH, validate_study
 from rap.settings import AgentSettings
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults, require_space
@@ -35,6 +34,7 @@ from worker_agent.workspace import inputs, outputs, safe_paths
 from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.removing import remove_tree
+from worker_agent.workspace.repositories import check_repositories
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
@@ -64,7 +64,7 @@ async def prepare(
         return
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
-        await _check_repositories(definition, git, settings)
+        await check_repositories(definition, storage, git, settings)
     await asyncio.to_thread(_make_room, definition, storage, settings)
     log.info(f"Copying in code from {definition.repo_url}@{definition.commit}")
     with _git_faults():
@@ -104,28 +104,6 @@ def _host_started_at_ns() -> int:
         if line.startswith("btime "):
             return int(line.split()[1]) * 1_000_000_000
     return 0
-
-
-async def _check_repositories(
-    definition: JobDefinition, git: GitCache, settings: AgentSettings
-) -> None:
-    """The study, and the code that really runs, which for a reusable action is another."""
-    study = definition.study
-    wanted = {(study.git_repo_url, study.branch, study.commit)}
-    if definition.repo_url == study.git_repo_url:
-        wanted.add((study.git_repo_url, study.branch, definition.commit))
-    else:
-        # A tag of a version may be moved, but only what was reviewed is on the main branch.
-        wanted.add((definition.repo_url, ACTIONS_BRANCH, definition.commit))
-    for repo_url, branch, commit in sorted(wanted):
-        await validate_study(
-            git,
-            repo_url=repo_url,
-            branch=branch,
-            commit=commit,
-            allowed_orgs=settings.allowed_github_orgs,
-            allow_local=settings.allow_local_git_repos,
-        )
 
 
 def _make_room(definition: JobDefinition, storage: Storage, settings: AgentSettings) -> None:

@@ -31,11 +31,11 @@ with workflow.unsafe.imports_passed_through():
     )
     from rap.models import CreateRequest
     from rap.rows import IntentSettlement, IntentState
-    from workflows.calls import for_client, on_records, passes, send_signal, why_not_now
+    from workflows.calls import for_client, on_records, passes, send_signal
     from workflows.outbox import Outbox, settle
     from workflows.texts import workspace_details
     from workflows.workspace.closed_raps import closed_raps, end_closed_rap
-    from workflows.workspace.creating import RapCreation
+    from workflows.workspace.creating import RapCreation, not_now
     from workflows.workspace.jobs import WorkspaceJobs
 
 
@@ -117,7 +117,7 @@ class WorkspaceWorkflow:
             return await self._creation.create(request, self._jobs, given_up, until=until)
         except ActivityError as error:
             if passes(error):
-                return CreateAnswer(outcome=CreateOutcome.NOT_NOW, details=why_not_now(error))
+                return not_now(error)
             return CreateAnswer(outcome=CreateOutcome.FAILED)
 
     @workflow.update(name=contracts.SETTLE_RAP.name)

@@ -228,7 +228,7 @@ async def test_calls_at_the_same_time_fetch_once_and_do_not_clash(
     await asyncio.gather(
         *(cache.read_file(study.url, c, "counter") for cache in (first, second) for c in commits)
     )
-    fetched = [words[-1] for words in git_runs() if "fetch" in words]
+    fetched = [words[-1].partition(":")[0] for words in git_runs() if "fetch" in words]
     assert sorted(fetched) == sorted(commits)
 
 
@@ -254,7 +254,7 @@ async def test_a_local_repository_may_belong_to_another_user(
     assert await cache.read_file(study.url, commit, "a") == b"1"
 
 
-async def test_a_cancelled_fetch_stops_git_and_gives_the_repository_back(
+async def test_a_fetch_of_a_closed_cache_ends_with_git_and_gives_the_repository_back(
     root: Path, study: StudyRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = study.commit({"a": "1"})
@@ -269,15 +269,19 @@ async def test_a_cancelled_fetch_stops_git_and_gives_the_repository_back(
     async with asyncio.timeout(20):
         while not started.exists():
             await asyncio.sleep(0.01)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
+        (repo,) = root.glob("*.git")
+        (repo / "objects" / "pack").mkdir(exist_ok=True)
+        (repo / "objects" / "pack" / "tmp_pack_x").write_bytes(b"x" * 10)
+        await cache.close()
+        with pytest.raises(Unavailable, match="being ended"):
             await task
+        assert not list(repo.glob("objects/pack/tmp_*"))
         while is_running(int(child.read_text())):
             await asyncio.sleep(0.01)
         assert await cache.read_file(study.url, commit, "a") == b"1"
 
 
-async def test_a_fetch_cancelled_while_git_starts_leaves_no_child_behind(
+async def test_a_cache_closed_while_git_starts_leaves_no_child_behind(
     root: Path, study: StudyRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = study.commit({"a": "1"})
@@ -301,10 +305,11 @@ async def test_a_fetch_cancelled_while_git_starts_leaves_no_child_behind(
         return process
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", start_slowly)
-    task = asyncio.create_task(new_cache(root).fetch(study.url, commit))
+    cache = new_cache(root)
+    task = asyncio.create_task(cache.fetch(study.url, commit))
     await started.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    await cache.close()
+    with pytest.raises(Unavailable, match="being ended"):
         await task
     async with asyncio.timeout(20):
         while is_running(int(child.read_text())):

@@ -378,6 +378,9 @@ class Git:
         self.asked.append((repo_url, branch, commit))
         return self.on_branch if isinstance(self.on_branch, bool) else commit in self.on_branch
 
+    async def fetch(self, repo_url: str, commit: str) -> None:
+        """It is here."""
+
     async def checkout(self, repo_url: str, commit: str, target: Path) -> None:
         raise self.error
 
@@ -390,7 +393,8 @@ async def test_the_commit_that_runs_must_be_on_the_branch_of_the_study(backend: 
     git = Git(error=GitError("x"))
     assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
     assert set(git.asked) == {(url, "main", "a" * 40), (url, "main", "b" * 40)}
-    fault = await fault_of(backend, job, Git(on_branch=False))
+    another = job.model_copy(update={"rap_id": "another"})
+    fault = await fault_of(backend, another, Git(on_branch=False))
     assert fault.fault is Fault.REPOSITORY_REFUSED
 
 
@@ -403,7 +407,8 @@ async def test_a_reusable_action_runs_only_from_the_main_branch_of_its_own_repos
     git = Git(error=GitError("x"))
     assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
     assert set(git.asked) == {(url, "other", "a" * 40), (action, "main", "b" * 40)}
-    fault = await fault_of(backend, job, Git(on_branch={"a" * 40}))
+    another = job.model_copy(update={"rap_id": "another"})
+    fault = await fault_of(backend, another, Git(on_branch={"a" * 40}))
     assert fault.fault is Fault.REPOSITORY_REFUSED
     assert str(fault) == f"Could not find commit on branch 'main': {'b' * 40}"
 
