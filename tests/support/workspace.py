@@ -71,6 +71,17 @@ class Backend:
         self.commit = self.study.commit({"project.yaml": PROJECT.format("make"), "a.py": "pass"})
 
     @property
+    def environment(self) -> dict[str, str]:
+        """By which a command finds these folders."""
+        return {
+            "BACKEND": "test",
+            "WORKDIR": str(self.settings.workdir),
+            "HIGH_PRIVACY_STORAGE_BASE": str(self.settings.high_privacy),
+            "MEDIUM_PRIVACY_STORAGE_BASE": str(self.settings.medium_privacy),
+            "ALLOW_LOCAL_GIT_REPOS": "true",
+        }
+
+    @property
     def high(self) -> Path:
         return self.storage.high("ws")
 
