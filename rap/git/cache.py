@@ -222,6 +222,20 @@ class GitCache:
             "host; the log has what git said."
         )
 
+    async def differing_files(self, repo_url: str, old: str, new: str) -> tuple[str, ...] | None:
+        """The files that differ between two commits; ``None``: they cannot be compared.
+
+        Both are fetched first if needed. Raises as :meth:`fetch`.
+        """
+        await self.fetch(repo_url, old)
+        async for repo in self._with(repo_url, new):
+            answer = await self._store.git(
+                *("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new), repo=repo
+            )
+            if answer.ok:
+                return tuple(answer.stdout.decode("utf-8", "replace").split("\0")[:-1])
+        return None
+
     async def checkout(self, repo_url: str, commit: str, target: Path) -> None:
         """Write the files of a commit into an empty folder (docs/spec/agent.md 7.4).
 

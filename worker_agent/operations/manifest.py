@@ -14,6 +14,7 @@ from rap.git import GitCache
 from rap.models import RUN_ALL, Model
 from rap.project_reader import read_project
 from rap.repository_and_branch_rules import is_local, validate_repository_url
+from rap.settings import AgentSettings
 from worker_agent.operations.place import Place, check_user
 from worker_agent.workspace import filing, locks, manifest, manifest_repair
 from worker_agent.workspace.filing import discard_staged
@@ -73,13 +74,13 @@ def repository_of(document: Document) -> str | None:
 
 async def actions_at_head(place: Place, git: GitCache, repo: str, branch: str) -> frozenset[str]:
     """The actions of a study at the head of a branch; RapError if they cannot be had."""
-    _check_repository(place, repo)
+    check_repository(place.settings, repo)
     return await actions_at(place, git, repo, await git.resolve(repo, f"refs/heads/{branch}"))
 
 
 async def actions_at(place: Place, git: GitCache, repo: str, commit: str) -> frozenset[str]:
     """The actions of a study at a commit; as above."""
-    _check_repository(place, repo)
+    check_repository(place.settings, repo)
     text = await git.read_file(repo, commit, PROJECT_FILE)
     return frozenset(action.name for action in await read_project(text)) - {RUN_ALL}
 
@@ -186,6 +187,7 @@ def _replace(place: Place, workspace: str, before: Document, after: Document) ->
     return kept
 
 
-def _check_repository(place: Place, repo: str) -> None:
-    if not is_local(repo, allow_local=place.settings.allow_local_git_repos):
-        validate_repository_url(repo, place.settings.allowed_github_orgs)
+def check_repository(settings: AgentSettings, repo: str) -> None:
+    """RapError unless jobs may have their code from there."""
+    if not is_local(repo, allow_local=settings.allow_local_git_repos):
+        validate_repository_url(repo, settings.allowed_github_orgs)

@@ -92,9 +92,15 @@ def existing(storage: Storage, workspace: str) -> str:
 
 def lineage_of(storage: Storage, workspace: str) -> tuple[Lineage, tuple[str, ...]]:
     """The records of a workspace, and what of them could not be read."""
+    jobs, notes = jobs_of(storage, workspace)
+    return Lineage(jobs, cache(Hasher(storage, workspace))), notes
+
+
+def jobs_of(storage: Storage, workspace: str) -> tuple[list[JobFacts], tuple[str, ...]]:
+    """All jobs on record that filed outputs in a workspace, and what could not be read."""
     recorded = [of_record(record) for record in provenance.records_of(storage, workspace)]
     known = {job.job_id for job in recorded}
-    damaged = [
+    notes = [
         f"The record {path} is damaged."
         for path in sorted(provenance.folder_of(storage, workspace).glob("*.json"))
         if path.stem not in known
@@ -103,13 +109,13 @@ def lineage_of(storage: Storage, workspace: str) -> tuple[Lineage, tuple[str, ..
         entries = manifest.read(storage, workspace)["outputs"]
     except JobFault as fault:
         entries = {}
-        damaged.append(f"The manifest cannot be read: {fault}.")
+        notes.append(f"The manifest cannot be read: {fault}.")
     earlier = [
         _of_earlier(job, entries)
         for job in manifest_repair.records_of(storage, workspace)
         if job.job_id not in known
     ]
-    return Lineage([*recorded, *earlier], cache(Hasher(storage, workspace))), tuple(damaged)
+    return [*recorded, *earlier], tuple(notes)
 
 
 class Hasher:

@@ -121,6 +121,22 @@ async def test_a_repository_that_does_not_exist_cannot_be_read(
     assert str(caught.value) == f"Could not read from {tmp_path}/nope"
 
 
+# --- comparing ---
+
+
+async def test_the_files_that_differ_between_two_commits_are_told(
+    cache: GitCache, study: StudyRepo
+) -> None:
+    old = study.commit({"a": "1", "b/ü c": "1", "same": "1"})
+    study.commit({"a": "2", "b/ü c": "2", "new": "1"})
+    study.git("rm", "--quiet", "a")
+    new = study.commit()
+    assert await cache.differing_files(study.url, old, new) == ("a", "b/ü c", "new")
+    assert await cache.differing_files(study.url, new, new) == ()
+    with pytest.raises(GitError):
+        await cache.differing_files(study.url, "0" * 40, new)
+
+
 # --- fetching ---
 
 
