@@ -473,6 +473,23 @@ async def test_a_bad_commit_names_commit_and_repository(
     assert str(caught.value) == f"Error fetching commit {NOBODY} from {study.url}"
 
 
+async def test_what_was_fetched_stays_when_the_branch_is_pushed_by_force_and_all_is_tidied_up(
+    cache: GitCache, study: StudyRepo, root: Path
+) -> None:
+    study.commits(12)
+    commit = study.commit({"a": "1"})
+    assert await cache.commit_is_on_branch(study.url, "main", commit)
+    await cache.fetch(study.url, commit)
+    study.git("reset", "--quiet", "--hard", "HEAD~3")
+    study.commits(2)
+    study.git("reflog", "expire", "--expire=now", "--all")
+    study.git("gc", "--quiet", "--prune=now")
+    assert not await cache.commit_is_on_branch(study.url, "main", commit)
+    (repo,) = root.glob("*.git")
+    study.git("--git-dir", str(repo), "gc", "--quiet", "--prune=now")
+    assert await cache.read_file(study.url, commit, "a") == b"1"
+
+
 # --- a cache that is damaged ---
 
 
