@@ -13,6 +13,7 @@ from cli.agent.place import Data
 from cli.console import patience, printable, reply, say, stderr
 from cli.options import Json
 from rap.durations import clock
+from rap.errors import RapError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -50,8 +51,13 @@ def provenance(
 
     place = agent_place.enter(data)
     with patience(stderr(), "Reading the records and the files …"):
-        target = operations.target_of(place, of, workspace=workspace)
-        answer = operations.trace(place, target)
+        try:
+            target = operations.target_of(place, of, workspace=workspace)
+            answer = operations.trace(place, target)
+        except PermissionError as error:
+            raise RapError(
+                f"This user may not read {error.filename}: run this as the agent's user."
+            ) from None
     for note in answer.notes:
         say(stderr(), note)
     reply(answer.model_dump(mode="json"), [tree(answer.about)], as_json=as_json)

@@ -266,6 +266,15 @@ class Lineage:
         return tuple(files)
 
 
+def is_doubtful(node: FileNode | JobNode) -> bool:
+    """Whether a file in a tree is not what any job on record filed."""
+    if isinstance(node, JobNode):
+        return any(is_doubtful(file) for file in (*node.inputs, *node.outputs))
+    if node.standing in (Standing.CHANGED, Standing.UNRECORDED):
+        return True
+    return node.job is not None and is_doubtful(node.job)
+
+
 _COPIED = JobNode.model_fields.keys() & ProvenanceRecord.model_fields.keys() - {
     *("job_id", "action", "filed_at_ns", "inputs", "outputs"),
 }

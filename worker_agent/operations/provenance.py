@@ -5,20 +5,36 @@ Nothing is changed. What one record lacks is said for that file; the rest is ans
 
 import hashlib
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from rap.errors import JobFault, RapError
 from rap.models import Model, PrivacyLevel
-from worker_agent.operations.lineage import Filed, FileNode, JobFacts, JobNode, Lineage, of_record
+from worker_agent.operations.lineage import (
+    Filed,
+    FileNode,
+    JobFacts,
+    JobNode,
+    Lineage,
+    is_doubtful,
+    of_record,
+)
 from worker_agent.operations.place import Place
-from worker_agent.workspace import manifest, manifest_repair, provenance, safe_paths
+from worker_agent.workspace import filing, manifest, manifest_repair, provenance, safe_paths
 from worker_agent.workspace.manifest import Document
 from worker_agent.workspace.manifest_repair import Recorded
 from worker_agent.workspace.storage import METADATA_FILE, Storage
 
+PATIENCE_S = 5.0
+"""How long an answer waits for results that are being filed; that takes far less."""
+LOOK_EVERY_S = 0.1
+"""Between looks whether they are."""
+BEING_FILED = (
+    "The results of a job are half filed in this workspace: ask again once an agent has run."
+)
 _CUT_OFF = 5
 """Jobs that are named where an id may mean several."""
 
@@ -67,17 +83,41 @@ def target_of(place: Place, text: str, *, workspace: str | None = None) -> Targe
 
 def trace(place: Place, target: Target) -> Provenance:
     """The tree of a file or job; RapError if a file is neither there nor on record."""
-    lineage, notes = lineage_of(place.storage, target.workspace)
-    if target.job_id is not None:
-        job = lineage.of_job(target.job_id)
-        return Provenance(workspace=target.workspace, about=job, notes=notes)
-    file = lineage.of_file(target.name or "")
-    if file is None:
+    now = cache(Hasher(place.storage, target.workspace))
+    answer = _traced(place.storage, target, now)
+    if not is_doubtful(answer.about):
+        return answer
+    # A job may be filing its results: its record comes after its files.
+    is_over = filing_is_over(place.storage, target.workspace)
+    answer = _traced(place.storage, target, now)
+    if is_over:
+        return answer
+    return answer.model_copy(update={"notes": (*answer.notes, BEING_FILED)})
+
+
+def filing_is_over(storage: Storage, workspace: str, *, within_s: float = PATIENCE_S) -> bool:
+    """Wait until no job's results are half filed in a workspace; false if that takes longer.
+
+    As long as no agent runs, nobody ends what a killed one has begun.
+    """
+    end = time.monotonic() + within_s
+    while filing.is_begun_in(storage, workspace):
+        if time.monotonic() > end:
+            return False
+        time.sleep(LOOK_EVERY_S)
+    return True
+
+
+def _traced(storage: Storage, target: Target, now: Callable[[str], str | None]) -> Provenance:
+    jobs, notes = jobs_of(storage, target.workspace)
+    lineage = Lineage(jobs, now)
+    about = lineage.of_job(target.job_id) if target.job_id else lineage.of_file(target.name or "")
+    if about is None:
         raise RapError(
             f"There is no file {target.name} in workspace {target.workspace}, and no job is on "
             "record that filed one."
         )
-    return Provenance(workspace=target.workspace, about=file, notes=notes)
+    return Provenance(workspace=target.workspace, about=about, notes=notes)
 
 
 def existing(storage: Storage, workspace: str) -> str:
@@ -88,12 +128,6 @@ def existing(storage: Storage, workspace: str) -> str:
     except JobFault:
         pass  # nor can it be the name of one
     raise RapError(f"There is no workspace {workspace} on this host.")
-
-
-def lineage_of(storage: Storage, workspace: str) -> tuple[Lineage, tuple[str, ...]]:
-    """The records of a workspace, and what of them could not be read."""
-    jobs, notes = jobs_of(storage, workspace)
-    return Lineage(jobs, cache(Hasher(storage, workspace))), notes
 
 
 def jobs_of(storage: Storage, workspace: str) -> tuple[list[JobFacts], tuple[str, ...]]:

@@ -14,8 +14,14 @@ from rap.git import GitCache
 from rap.models import ALLOWED_RUNTIMES, RUN_ALL, Model, ProjectAction
 from rap.project_reader import read_action, read_project
 from worker_agent.operations.manifest import check_repository, repository_of
-from worker_agent.operations.place import Place
-from worker_agent.operations.provenance import Hasher, existing, jobs_of
+from worker_agent.operations.place import Place, check_user
+from worker_agent.operations.provenance import (
+    BEING_FILED,
+    Hasher,
+    existing,
+    filing_is_over,
+    jobs_of,
+)
 from worker_agent.operations.staleness import (
     PROJECT_FILE,
     ActionNow,
@@ -27,9 +33,12 @@ from worker_agent.operations.staleness import (
     judge,
     newest,
 )
-from worker_agent.workspace import manifest
+from worker_agent.workspace import manifest, provenance
 from worker_agent.workspace.provenance import ProvenanceRecord
 from worker_agent.workspace.storage import Storage
+
+_TRIES = 3
+"""How often files and records are read while jobs go on filing their results."""
 
 
 class Staleness(Model):
@@ -50,18 +59,26 @@ class Staleness(Model):
 
 
 class Jobs(NamedTuple):
-    """The jobs on record in a workspace."""
+    """The jobs on record in a workspace, and the files that their records name."""
 
     records: tuple[ProvenanceRecord, ...]
     earlier: tuple[Earlier, ...]
+    contents: Mapping[str, str | None]
+    """The hashes of the files as they are now."""
     notes: tuple[str, ...]
 
 
 async def look(
     place: Place, git: GitCache, workspace: str, *, repo: str | None, branch: str | None
 ) -> Staleness:
-    """Compare; RapError if the workspace, its repository or the branch is not known."""
+    """Compare.
+
+    Raises:
+        RapError: the workspace, its repository or the branch is not known.
+        ConfigurationError: this user is not the agent's, whose cache of repositories it is.
+    """
     storage = place.storage
+    check_user("WORKDIR", place.settings.workdir)
     jobs = await asyncio.to_thread(_jobs, storage, existing(storage, workspace))
     if not jobs.records and not jobs.earlier:
         raise RapError(f"No job is on record that filed outputs in workspace {workspace}.")
@@ -87,7 +104,7 @@ async def look(
             commit: await _differing(git, study, commit, head)
             for commit in {each.commit for each in current.values() if not is_reusable(each)}
         },
-        contents=await asyncio.to_thread(_contents, storage, workspace, current.values()),
+        contents=jobs.contents,
         image_ids=images,
     )
     return Staleness(
@@ -101,13 +118,22 @@ async def look(
 
 
 def _jobs(storage: Storage, workspace: str) -> Jobs:
-    found, notes = jobs_of(storage, workspace)
+    """Records and files that belong together: read again if a job filed its results meanwhile."""
+    for _ in range(_TRIES):
+        is_over = filing_is_over(storage, workspace)
+        found, notes = jobs_of(storage, workspace)
+        records = tuple(job.record for job in found if job.record is not None)
+        contents = _contents(storage, workspace, newest(records).values())
+        after = {record.job_id for record in provenance.records_of(storage, workspace)}
+        if is_over and after == {record.job_id for record in records}:
+            break
+    else:
+        notes = (*notes, BEING_FILED)
     earlier = sorted(
         (job for job in found if job.record is None), key=lambda job: (job.filed_at_ns, job.job_id)
     )
     last = {job.action: Earlier(job.action, job.job_id, tuple(job.outputs)) for job in earlier}
-    records = tuple(job.record for job in found if job.record is not None)
-    return Jobs(records, tuple(last.values()), notes)
+    return Jobs(records, tuple(last.values()), contents, notes)
 
 
 def _repository(storage: Storage, workspace: str) -> str | None:

@@ -1,5 +1,6 @@
 """``rap agent provenance``: what it prints, on real folders."""
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -161,3 +162,57 @@ async def test_a_file_of_a_job_without_a_record_of_provenance_is_told_as_such(
     assert "make  job old1  it has no record of provenance: what it read is not known" in text
     backend.manifest_path.write_text("[]")
     assert "not verified: no hash is on record" in shown(capsys, "old1")
+
+
+def test_a_file_whose_job_is_just_filing_it_is_judged_once_that_is_over(
+    keep: Callable[..., None],
+    backend: Backend,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep(EXTRACT)
+    later = record("job3", "extract", filed("output/data.csv", "newer"), filed_at_ns=3)
+    (backend.high / "output/data.csv").write_text("newer")
+
+    def ends(*_: Any) -> bool:
+        """The moves are made; the record comes while somebody looks."""
+        path = provenance.path_of(backend.storage, "ws", "job3")
+        path.write_bytes(provenance.encoded(later))
+        return False
+
+    monkeypatch.setattr("worker_agent.workspace.filing.is_begun_in", ends)
+    about = json.loads(shown(capsys, "ws/output/data.csv", "--json"))["about"]
+    assert (about["standing"], about["job"]["job_id"]) == ("as_filed", "job3")
+
+
+def test_results_that_stay_half_filed_are_told(
+    keep: Callable[..., None],
+    backend: Backend,
+    capsys: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep(EXTRACT)
+    (backend.high / "output/data.csv").write_text("newer")
+    monkeypatch.setattr("worker_agent.workspace.filing.is_begun_in", lambda *_: True)
+    monkeypatch.setattr("worker_agent.operations.provenance.time.sleep", lambda _: None)
+    ticks = itertools.count(step=10)
+    monkeypatch.setattr("worker_agent.operations.provenance.time.monotonic", lambda: next(ticks))
+    assert run_app(["agent", "provenance", "ws/output/data.csv"]) == 0
+    out, err = capsys.readouterr()
+    assert "changed by hand since" in out
+    assert "The results of a job are half filed in this workspace" in err
+
+
+def test_a_user_who_may_not_read_the_records_is_told(
+    keep: Callable[..., None], capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(EXTRACT)
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied", "/srv/high")
+
+    monkeypatch.setattr("worker_agent.operations.provenance.trace", refused)
+    assert run_app(["agent", "provenance", "job1"]) == 1
+    assert capsys.readouterr().err == (
+        "This user may not read /srv/high: run this as the agent's user.\n"
+    )

@@ -122,3 +122,21 @@ def test_what_is_not_known_gets_a_sentence(backend: Backend, capsys: Any) -> Non
     assert "Could not find ref 'refs/heads/nowhere'" in err
     assert run_app(["agent", "stale", "ws", "--repo", "https://github.com/evil/study"]) == 1
     assert "does not belong to one of the following" in capsys.readouterr().err
+
+
+def test_results_that_stay_half_filed_are_told(
+    backend: Backend, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker_agent.operations.stale.filing_is_over", lambda *_: False)
+    code, found, err = look(capsys)
+    assert (code, found["actions"][0]["verdict"]) == (0, "current")
+    assert "The results of a job are half filed in this workspace" in err
+
+
+def test_another_user_than_the_agents_is_refused_because_of_its_cache_of_repositories(
+    backend: Backend, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = backend.settings.workdir.stat().st_uid
+    monkeypatch.setattr("os.geteuid", lambda: owner + 1)
+    assert run_app(["agent", "stale", "ws"]) == 2
+    assert f"--user '#{owner}' rap agent" in capsys.readouterr().err

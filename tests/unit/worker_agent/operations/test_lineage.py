@@ -12,6 +12,7 @@ from worker_agent.operations.lineage import (
     Recording,
     Standing,
     dataset_definition,
+    is_doubtful,
     of_record,
 )
 from worker_agent.workspace.provenance import ProvenanceRecord
@@ -159,3 +160,12 @@ def test_a_job_is_shown_with_what_it_filed_and_what_it_read() -> None:
     assert [(file.name, file.job) for file in job.outputs] == [("table.csv", None)]
     assert [file.name for file in job.inputs] == ["data.csv"]
     assert lineage().of_job("nobody").recording is Recording.MISSING
+
+
+def test_a_tree_is_doubtful_if_a_file_in_it_is_what_no_job_filed() -> None:
+    assert not is_doubtful(traced(lineage(EXTRACT, TABULATE), "table.csv"))
+    forged = lineage(EXTRACT, TABULATE, data="forged")
+    assert is_doubtful(traced(forged, "table.csv"))
+    assert is_doubtful(forged.of_job("job2"))
+    assert is_doubtful(traced(forged, "stranger.csv"))
+    assert not is_doubtful(traced(lineage(record("job2", "x", filed("a", untouched=True))), "a"))
