@@ -149,7 +149,7 @@ class Attempt:
         self._job.enter(Stage.PREPARING)
         if (closed := gatekeeper.concerning(host, definition)) is not None:
             raise TransientFault(closed, "the host is closed to this job")
-        note = host.attempts.note_inputs
+        note = host.attempts.note_volume
         await prepare(definition, host.storage, host.git, host.settings, note)
         host.attempts.prepared(definition)
         try:
@@ -216,7 +216,8 @@ class Attempt:
             end = replace(end, raw_log=self._raw_log, log_is_cut=is_cut, metrics=metrics)
         stages = stage_times(host, definition, container, finalizing_at=self._job.since)
         inputs = host.attempts.inputs(definition.attempt_name)
-        end = replace(end, stages=stages, inputs=inputs)
+        laid_out = host.attempts.laid_out(definition.attempt_name)
+        end = replace(end, stages=stages, inputs=inputs, laid_out=laid_out)
         return await self._ended(await finalize(definition, host.storage, host.git, end))
 
     async def _conclude_run(self, container: ContainerFacts) -> JobOutcome:

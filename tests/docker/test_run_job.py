@@ -366,7 +366,7 @@ async def test_a_prepared_volume_is_used_as_it_is(
     run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
 ) -> None:
     definition = job("cat /workspace/kept > /dev/null")
-    await prepare(definition, host.storage, host.git, settings, host.attempts.note_inputs)
+    await prepare(definition, host.storage, host.git, settings, host.attempts.note_volume)
     (host.storage.volume(definition.id) / "kept").write_text("from the first time")
     outcome = await run(definition)
     assert outcome.exit_code == 0
@@ -381,7 +381,7 @@ async def test_a_finished_attempt_is_answered_from_its_record_and_cleaned_up(
     # As if the agent had died between the record and the rest.
     log = host.storage.medium("wksp") / "metadata/act.log"
     log.unlink()
-    await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_inputs)
+    await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
     assert await run(definition) == outcome
     assert log.exists()
     await order("discard_job", DiscardOrder(definition=definition))
@@ -397,7 +397,7 @@ async def stand_at(
 ) -> None:
     """Bring a job to a state, with nobody at work on it."""
     if state == "prepared":
-        await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_inputs)
+        await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
     if state in ("executing", "executed"):
         task = run(definition)
         await running(host, definition)

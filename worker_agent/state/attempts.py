@@ -105,6 +105,16 @@ class AttemptState:
         except FileNotFoundError:
             return ()
 
+    def note_volume(
+        self,
+        definition: JobDefinition,
+        inputs: Iterable[InputFile],
+        laid_out: Mapping[str, FileState],
+    ) -> None:
+        """All that is noted of a volume before it counts as complete."""
+        self.note_inputs(definition, inputs)
+        self.note_laid_out(definition, laid_out)
+
     def note_laid_out(self, definition: JobDefinition, files: Mapping[str, FileState]) -> None:
         """How files of the volume are before the program starts: see
         :mod:`worker_agent.workspace.untouched`. To be called before the volume counts as complete;

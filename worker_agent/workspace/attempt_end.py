@@ -8,6 +8,7 @@ from rap.egress import Ending, Fault, Interruption, Metrics, Stage
 from worker_agent.engine.facts import ContainerFacts
 from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.replaced_inputs import ReplacedInput
+from worker_agent.workspace.untouched import FileState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,8 @@ class AttemptEnd:
     """What took the program away."""
     inputs: tuple[InputFile, ...] = ()
     """What was put into the volume from earlier jobs."""
+    laid_out: Mapping[str, FileState] = field(default_factory=dict)
+    """The files in the volume that its patterns cover, as they were before its program started."""
     need: int | None = None
     """Of INPUT_REPLACED: whose files were replaced, as a place in the action's needs."""
     replaced_inputs: tuple[ReplacedInput, ...] = ()

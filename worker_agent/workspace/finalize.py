@@ -6,28 +6,40 @@ later, and a crash at any place loses nothing.
 """
 
 import asyncio
-import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import structlog
 
-from rap.egress import SHA256, Ending, ExitNote, Fault, Interruption, JobOutcome, Stage
+from rap.egress import Ending, Fault, Interruption, JobOutcome, Stage
 from rap.errors import PermanentFault
 from rap.git import GitCache
 from rap.models import RUN_ALL, JobDefinition
 from rap.project_reader import read_project
-from rap.sentences import FAULT_SENTENCES, INTERRUPTION_SENTENCES
-from worker_agent.workspace import filing, job_log, manifest, metadata, outputs, safe_paths
+from worker_agent.workspace import (
+    filing,
+    found_outputs,
+    job_log,
+    manifest,
+    metadata,
+    outputs,
+    records,
+    safe_paths,
+    untouched,
+)
 from worker_agent.workspace.attempt_end import AttemptEnd
-from worker_agent.workspace.filing import discard_staged
-from worker_agent.workspace.job_texts import exit_note, hint, status_message
+from worker_agent.workspace.found_outputs import Found
 from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.locks import job_lock, workspace_lock
+from worker_agent.workspace.makers import Makers
 from worker_agent.workspace.metadata import JobRecord
-from worker_agent.workspace.outputs import NOTHING, Matched
-from worker_agent.workspace.publish import publish_outputs
+from worker_agent.workspace.outputs import Matched
+from worker_agent.workspace.provenance import ProvenanceRecord
+from worker_agent.workspace.publish import Telling, publish_outputs
+from worker_agent.workspace.records import Described
 from worker_agent.workspace.replaced_inputs import INPUT_FAULTS
+from worker_agent.workspace.staging import Staged
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
@@ -90,7 +102,7 @@ def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome |
         or record.outcome.fault in (Fault.OUTPUTS_REFUSED, *INPUT_FAULTS)
     ):
         job_log.copy_to_workspaces(storage, definition, again=True)
-        discard_staged(storage, definition.attempt_name)
+        filing.discard_staged(storage, definition.attempt_name)
     return metadata.outcome_of(record, definition)
 
 
@@ -109,24 +121,25 @@ def _finalize(
             log.warning("not kept: a later attempt at the job is on record")
             return JobOutcome(task_id=definition.task_id, ending=Ending.CANCELLED)
         metadata.keep_earlier(storage, definition)
-        matched, excluded = NOTHING, dict[str, str]()
         ran_to_its_end = end.ending is Ending.COMPLETED
         if ran_to_its_end:
             try:
-                matched, excluded = _publish(definition, storage, end, project_actions, limits)
+                record = _publish(definition, storage, end, project_actions, limits)
             except _VolumeGone:
                 end = replace(end, interruption=Interruption.VOLUME_GONE)
             except PermanentFault as error:
                 log.warning("outputs refused", reason=str(error))
                 end = replace(end, fault=error.fault, detail=str(error))
-        record = _record(definition, end, matched, excluded)
+            else:
+                return metadata.outcome_of(record, definition)
+        record = records.job_record(definition, end, Described(), at_ns=time.time_ns())
         if end.container is not None or end.fault is not None or end.interruption is not None:
             job_log.write(storage, definition, record, end.raw_log, limits, is_cut=end.log_is_cut)
         metadata.save(storage, definition, record)
         is_about_inputs = end.ending is Ending.FAILED and end.fault in INPUT_FAULTS
         if (ran_to_its_end and end.interruption is None) or is_about_inputs:
             job_log.copy_to_workspaces(storage, definition, again=False)
-        discard_staged(storage, definition.attempt_name)
+        filing.discard_staged(storage, definition.attempt_name)
         return metadata.outcome_of(record, definition)
 
 
@@ -136,13 +149,33 @@ def _publish(
     end: AttemptEnd,
     project_actions: frozenset[str] | None,
     limits: Limits,
-) -> tuple[Matched, dict[str, str]]:
+) -> JobRecord:
     prepared = end.stages.get(Stage.PREPARED)
     try:
         with safe_paths.directory(storage.volume(definition.attempt_name)) as volume:
             matched = outputs.match(volume, definition.output_spec, prepared, limits)
-            return matched, publish_outputs(
-                definition, storage, volume, matched, project_actions, limits
+
+            def record(staged: Sequence[Staged]) -> JobRecord:
+                described = Described(matched, staged)
+                made = records.job_record(definition, end, described, at_ns=time.time_ns())
+                job_log.write(storage, definition, made, end.raw_log, limits, is_cut=end.log_is_cut)
+                return made
+
+            def provenance(
+                staged: Sequence[Staged], record: JobRecord, at_ns: int
+            ) -> ProvenanceRecord:
+                described = Described(matched, staged)
+                return records.provenance_record(definition, end, described, record, at_ns=at_ns)
+
+            return publish_outputs(
+                definition,
+                storage,
+                volume,
+                matched,
+                _found(definition, storage, end, volume, matched),
+                Telling(record, provenance),
+                project_actions,
+                limits,
             )
     except FileNotFoundError as error:
         if storage.volume(definition.attempt_name).exists():
@@ -150,78 +183,20 @@ def _publish(
         raise _VolumeGone from error
 
 
-def _record(
-    definition: JobDefinition, end: AttemptEnd, matched: Matched, excluded: dict[str, str]
-) -> JobRecord:
-    now = time.time_ns()
-    container, ended, note = end.container, end.ended_container, exit_note(end)
-    image_id = container.image_id if container else None
-    fault = None if end.cancelled else end.fault
-    interruption = end.interruption if end.ending is Ending.INTERRUPTED else None
-    outcome = JobOutcome(
-        task_id=definition.task_id,
-        ending=end.ending,
-        # Of a program that was interrupted it says nothing about the program.
-        exit_code=ended.exit_code if ended and interruption is None else None,
-        exit_note=note,
-        memory_limit_bytes=container.memory_limit_bytes if container else None,
-        memory_peak_bytes=container.memory_peak_bytes if container else None,
-        run_time_limit_s=(
-            container.run_time_limit_s if container and note is ExitNote.OUT_OF_TIME else None
-        ),
-        has_unmatched_patterns=bool(matched.unmatched_patterns),
-        has_level4_excluded_files=bool(excluded),
-        fault=fault if interruption is None else None,
-        need=end.need if fault is Fault.INPUT_REPLACED and interruption is None else None,
-        interruption=interruption,
-        image_id=image_id if image_id and re.match(SHA256, image_id) else None,
-        stages={**end.stages, Stage.FINALIZED: now / 1e9},
-        metrics=end.metrics,
-    )
-    return JobRecord(
-        outputs={name: level.value for name, level in matched.outputs.items()},
-        unmatched_patterns=matched.unmatched_patterns,
-        unmatched_outputs=matched.unmatched_outputs,
-        status_message="\n".join(filter(None, (status_message(end, matched), end.detail))) or None,
-        hint=hint(end, matched),
-        timestamp_ns=now,
-        job_definition_id=definition.id,
-        job_definition_rap_id=definition.rap_id,
-        task_id=definition.task_id,
-        created_at=definition.created_at,
-        user=definition.user,
-        completed_at=now // 1_000_000_000,
-        docker_image_id=image_id,
-        expected_image_id=definition.image_sha,
-        exit_code=str(container.exit_code) if container else "None",
-        oom_killed=container.oom_killed if container else None,
-        container_metadata=metadata.redacted(container.inspection) if container else {},
-        commit=definition.study.commit,
-        database_name=definition.database_name,
-        **metadata.image_facts(container),
-        level4_excluded_files=excluded,
-        cancelled=end.cancelled,
-        error=_error(end, fault, interruption),
-        job_metrics=end.metrics.model_dump() if end.metrics else {},
-        refused_outputs=matched.refused,
-        action=definition.action,
-        unverified_inputs={file.name: file.job_id for file in end.inputs if not file.verified},
-        replaced_inputs=end.replaced_inputs,
-        outcome=outcome,
-    )
-
-
-def _error(
-    end: AttemptEnd, fault: Fault | None, interruption: Interruption | None
-) -> dict[str, str] | None:
-    """Why the attempt has no outputs on record, for people on the host."""
-    if interruption is not None:
-        message = INTERRUPTION_SENTENCES[interruption]
-        return {"exception": interruption.value, "message": message, "traceback": end.cause}
-    if fault is not None:
-        message = end.detail or FAULT_SENTENCES[fault]
-        return {"exception": fault.value, "message": message, "traceback": end.cause}
-    return None
+def _found(
+    definition: JobDefinition, storage: Storage, end: AttemptEnd, volume: int, matched: Matched
+) -> dict[str, Found]:
+    """The outputs that the job did not make, and what is to become of them."""
+    sources = {file.name: file for file in end.inputs}
+    makers = Makers(storage, definition.workspace)
+    found = {}
+    for name in untouched.left_alone(volume, matched.outputs, end.laid_out):
+        source = sources.get(name)
+        maker = makers.of(source) if source else None
+        found[name] = found_outputs.decide(name, matched.outputs[name], maker)
+        if maker is not None and maker.level is None:
+            log.warning(f"level of its maker not known: {name}", made_by=maker.job_id)
+    return found
 
 
 async def _project_actions(

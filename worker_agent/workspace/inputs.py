@@ -23,7 +23,7 @@ from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
 from rap.models import JobDefinition
 from worker_agent.atomic_files import replace
-from worker_agent.workspace import locks, safe_paths
+from worker_agent.workspace import filing, locks, safe_paths
 from worker_agent.workspace.copying import Copied, Version, copy_version
 from worker_agent.workspace.input_choice import Choice, choose, names_of
 from worker_agent.workspace.input_records import InputRecords
@@ -138,6 +138,7 @@ class _Gathering:
             InputsReplaced: neither; or a PermanentFault, INPUT_MISSING.
         """
         with locks.workspace_lock(self._storage, self._definition.workspace):
+            filing.finish_begun(self._storage, self._definition.workspace)
             records = InputRecords(self._storage, self._definition)
             needs = records.all()
             names = names_of(needs)

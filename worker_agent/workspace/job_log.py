@@ -6,12 +6,14 @@ by its heading and never cuts what follows it.
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from rap.models import JobDefinition
 from rap.safe_names import safe_name, what_misleads
 from worker_agent.atomic_files import write_file
+from worker_agent.workspace.filing import Area, Move
 from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.metadata import JobRecord
 from worker_agent.workspace.safe_paths import UnsafeName, parts_of
@@ -47,6 +49,9 @@ def summary(record: JobRecord) -> str:
     if record.level4_excluded_files:
         lines += ["", "Invalid moderately_sensitive outputs:"]
         lines += _columns(record.level4_excluded_files)
+    if record.untouched_outputs:
+        lines += ["", "Outputs that the action did not change:"]
+        lines += _columns(record.untouched_outputs)
     if record.refused_outputs:
         lines += ["", "Refused outputs:", *_columns(record.refused_outputs)]
     if record.unverified_inputs:
@@ -106,6 +111,18 @@ def copy_to_workspaces(storage: Storage, definition: JobDefinition, *, again: bo
         with source.open("rb") as lines:
             pieces = iter(lambda: lines.read(CHUNK), b"")
             write_file(target, pieces, staging=staging, durable=False)
+
+
+def stage(storage: Storage, definition: JobDefinition) -> tuple[Move, ...]:
+    """Put copies of the log among the staged files; where they belong in the workspaces."""
+    source = storage.log_dir(definition) / LOG_FILE
+    moves = []
+    for area, staging in zip(Area, storage.staging(definition.attempt_name), strict=True):
+        with source.open("rb") as lines:
+            pieces = iter(partial(lines.read, CHUNK), b"")
+            write_file(staging / LOG_FILE, pieces, durable=False)
+        moves.append(Move(area, LOG_FILE, f"metadata/{log_name(definition.action)}"))
+    return tuple(moves)
 
 
 def log_name(action: str) -> str:

@@ -92,6 +92,11 @@ class JobRecord(Model):
     on record. Ours, not of docs/spec/agent.md 10.3."""
     replaced_inputs: tuple[ReplacedInput, ...] = ()
     """Why the job was not started. Ours, not of docs/spec/agent.md 10.3."""
+    output_hashes: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 of each output as it was filed, hexadecimal. Ours, not of docs/spec/agent.md 10.3."""
+    untouched_outputs: dict[str, str] = Field(default_factory=dict)
+    """Outputs that the job only found in its volume, and where they are from. Ours, not of
+    docs/spec/agent.md 10.3."""
     outcome: JobOutcome | None = None
     """What was answered to the controller. Ours, not of docs/spec/agent.md 10.3."""
 
@@ -192,10 +197,14 @@ def keep_earlier(storage: Storage, definition: JobDefinition) -> None:
 
 def save(storage: Storage, definition: JobDefinition, record: JobRecord) -> None:
     """Write the record, atomically and durably: the attempt is finished now."""
-    content = json.dumps(record.model_dump(mode="json"), indent=2).encode()
     # A job's folder is in the month of its creation, so an earlier attempt's file is replaced;
     # :func:`keep_earlier` has kept it.
-    write_file(storage.log_dir(definition) / METADATA_FILE, content)
+    write_file(storage.log_dir(definition) / METADATA_FILE, encoded(record))
+
+
+def encoded(record: JobRecord) -> bytes:
+    """A record as its file holds it."""
+    return json.dumps(record.model_dump(mode="json"), indent=2).encode()
 
 
 def outcome_of(record: JobRecord, definition: JobDefinition) -> JobOutcome:

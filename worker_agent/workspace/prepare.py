@@ -9,7 +9,7 @@ which may have been a loss of power, is not trusted but made again.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -30,14 +30,17 @@ from rap.models import JobDefinition
 from rap.settings import AgentSettings
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults, require_space
-from worker_agent.workspace import inputs, outputs, safe_paths
+from worker_agent.workspace import inputs, outputs, safe_paths, untouched
 from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.repositories import check_repositories
 from worker_agent.workspace.storage import Storage
+from worker_agent.workspace.untouched import FileState
 
 log = structlog.get_logger()
+
+Note = Callable[[JobDefinition, Iterable[InputFile], Mapping[str, FileState]], None]
 
 
 async def prepare(
@@ -45,12 +48,13 @@ async def prepare(
     storage: Storage,
     git: GitCache,
     settings: AgentSettings,
-    note: Callable[[JobDefinition, Iterable[InputFile]], None],
+    note: Note,
 ) -> None:
     """Make the volume of a job; one that is complete already is left as it is.
 
     Its container must not exist. Whatever an earlier attempt left in the volume is removed.
-    ``note`` is told of the inputs before the volume counts as complete.
+    ``note`` is told of the inputs, and of the files that could be taken for outputs, before the
+    volume counts as complete.
 
     Raises:
         PermanentFault: REPOSITORY_REFUSED, COMMIT_UNAVAILABLE, WORKSPACE_ARCHIVED,
@@ -142,7 +146,7 @@ def _complete(
     definition: JobDefinition,
     storage: Storage,
     settings: AgentSettings,
-    note: Callable[[JobDefinition, Iterable[InputFile]], None],
+    note: Note,
     unwanted: Event,
 ) -> None:
     """Add the inputs and the marker to the code, and give the volume its name."""
@@ -160,9 +164,10 @@ def _complete(
                 copies = inputs.gather(definition, storage, folder, unwanted)
                 inputs.place(folder, copies, volume)
                 _give_to(volume, settings.docker_user_id, settings.docker_group_id)
+                laid_out = untouched.laid_out(volume, definition.output_spec)
         finally:
             remove_tree(gathered)
-        note(definition, copies.values())
+        note(definition, copies.values(), laid_out)
         marker = unfinished / outputs.MARKER
         remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)

@@ -8,7 +8,6 @@ no outputs have none; those that did and failed have one that says so.
 Records only ever grow: a new field needs a default.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,12 +118,17 @@ def folder_of(storage: Storage, workspace: str) -> Path:
 
 def path_of(storage: Storage, workspace: str, job_id: str) -> Path:
     """The record of one job."""
-    return folder_of(storage, workspace) / f"{component('job id', job_id)}.json"
+    return storage.high(workspace) / name_of(job_id)
+
+
+def name_of(job_id: str) -> str:
+    """The name of the record of a job, in its workspace."""
+    return f"metadata/{FOLDER}/{component('job id', job_id)}.json"
 
 
 def encoded(record: ProvenanceRecord) -> bytes:
     """A record as it is filed."""
-    return json.dumps(record.model_dump(mode="json"), indent=2).encode()
+    return record.model_dump_json(indent=2).encode()
 
 
 def load(storage: Storage, workspace: str, job_id: str) -> ProvenanceRecord | None:

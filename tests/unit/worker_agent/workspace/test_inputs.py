@@ -55,7 +55,7 @@ def reader(backend: Backend, *job_ids: str) -> JobDefinition:
 async def read(backend: Backend, *job_ids: str) -> dict[str, str]:
     """The inputs that a job finds which was planned with these."""
     job = reader(backend, *job_ids)
-    await prepare(job, backend.storage, backend.git, backend.settings, backend.attempts.note_inputs)
+    await prepare(job, backend.storage, backend.git, backend.settings, backend.attempts.note_volume)
     volume = backend.storage.volume(job.attempt_name)
     noted = backend.attempts.inputs(job.attempt_name)
     contents = {file.name: (volume / file.name).read_text() for file in noted}
@@ -182,7 +182,7 @@ async def test_what_is_read_of_the_repository_is_not_lost_to_a_planned_file_that
     await filed(backend, "a2", {"a/x": "2"})
     study = reader(backend, "a1").study.model_copy(update={"commit": commit})
     job = reader(backend, "a1").model_copy(update={"commit": commit, "study": study})
-    await prepare(job, backend.storage, backend.git, backend.settings, backend.attempts.note_inputs)
+    await prepare(job, backend.storage, backend.git, backend.settings, backend.attempts.note_volume)
     volume = backend.storage.volume(job.attempt_name)
     assert (volume / "a/old").read_text() == "of the repository"
     assert (volume / "a/x").read_text() == "2"

@@ -175,7 +175,7 @@ async def run(
     right = model.may_read(definition)
     volume = backend.storage.volume(definition.attempt_name)
     preparing = prepare(
-        definition, backend.storage, git, backend.settings, backend.attempts.note_inputs
+        definition, backend.storage, git, backend.settings, backend.attempts.note_volume
     )
     if not right:
         with pytest.raises(PermanentFault) as caught:

@@ -40,7 +40,7 @@ async def prepared(backend: Backend, job: JobDefinition, git: Any = None) -> Pat
         backend.storage,
         git or backend.git,
         backend.settings,
-        backend.attempts.note_inputs,
+        backend.attempts.note_volume,
     )
     return backend.storage.volume(job.id)
 
@@ -357,7 +357,7 @@ async def test_repositories_of_study_and_action_are_both_checked(
         repo_url=repo, study=Study(git_repo_url=url, commit=backend.commit, branch="main")
     )
     with pytest.raises(PermanentFault) as caught:
-        await prepare(job, backend.storage, backend.git, settings, backend.attempts.note_inputs)
+        await prepare(job, backend.storage, backend.git, settings, backend.attempts.note_volume)
     assert caught.value.fault is Fault.REPOSITORY_REFUSED
     assert not backend.settings.volume_dir.exists()
 

@@ -78,7 +78,7 @@ class Agent:
                 fetch_waits=(0,),
             )
         )
-        note = self.backend.attempts.note_inputs
+        note = self.backend.attempts.note_volume
         await prepare(job, self.backend.storage, self.caches[-1], settings or self.settings, note)
         return self.backend.storage.volume(job.id)
 
