@@ -103,6 +103,19 @@ async def test_a_job_runs_from_its_code_to_its_published_outputs_and_leaves_noth
     await nothing_left(host, definition)
 
 
+async def test_a_log_says_that_its_first_lines_are_missing_and_has_one_time_a_line(
+    run: Callable[..., Any], job: Callable[..., Any], host: Host
+) -> None:
+    # tests/cases/jobs/log-lines-lost and long-line-timestamps
+    said = "echo WARNING; seq 1 100000; printf '%040000d\\n' 7"
+    assert (await run(job(f"{said}; {WRITES}", memory_limit="256M"))).exit_code == 0
+    lines = (host.storage.medium("wksp") / "metadata/act.log").read_text().splitlines()
+    assert lines[0] == "[the log is too long: its first lines were left out here]"
+    assert not any("WARNING" in line for line in lines)
+    (long,) = [line for line in lines if len(line) > 1000]
+    assert long.partition(" ")[2] == "7".rjust(40000, "0")
+
+
 async def test_no_number_of_the_program_is_taken_for_a_time_of_ours(
     run: Callable[..., Any], job: Callable[..., Any]
 ) -> None:
