@@ -548,7 +548,8 @@ async def test_a_local_repository_is_run_by_its_project_file_and_a_bad_commit_re
             assert {one.workspace for one in host.started} == {"mine"}
         url = "https://github.com/opensafely/study"
         bad = await rap.run("run", url, "table", *at, "--commit", BAD)
-        assert (bad.code, bad.out) == (1, "")
+        assert bad.code == 1
+        assert bad.out in ("", "Waiting for the controller …\n"), "on a slow machine it says so"
         assert bad.err == f"Could not find commit on branch 'main': {BAD}\n"
     finally:
         system.projects.real = None
