@@ -9,7 +9,7 @@ from cli.lazy_group import LazyGroup
 group = LazyGroup(
     __name__,
     (
-        *("kill", "jobs", "logs", "manifest", "provenance", "stale"),
+        *("kill", "jobs", "logs", "manifest", "provenance", "stale", "export-crate"),
         *("ehrql-telemetry", "ehrql-log-telemetry", "check"),
     ),
     name="agent",

@@ -98,6 +98,10 @@ class ProvenanceRecord(Model):
     args: tuple[str, ...] = ()
     patterns: dict[str, PrivacyLevel] = Field(default_factory=dict)
     """The outputs that the action declares."""
+    level4_max_filesize: int | None = None
+    """Bytes; the limits of the gate for this job."""
+    level4_max_csv_rows: int | None = None
+    level4_file_types: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     """The jobs whose outputs it was planned to read, in the order of the action's needs."""
     inputs: tuple[InputFile, ...] = ()
