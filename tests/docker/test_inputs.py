@@ -44,6 +44,7 @@ async def test_one_whole_version_is_read_of_inputs_that_are_filed_anew_while_the
         assert go_on.wait(60)
         return real(*args)
 
+    monkeypatch.setattr("worker_agent.workspace.inputs._AT_ONCE", 1)
     monkeypatch.setattr("worker_agent.workspace.inputs.copy_version", copy)
     script = "head -c 1 output/big.txt > output/read.csv; cat output/small.txt >> output/read.csv"
     reading = asyncio.create_task(

@@ -5,12 +5,13 @@ that the job will read, whatever happens to the workspace meanwhile. Mostly they
 planned jobs have filed, and nothing more has to be known. Where they are not, the copies are
 compared with what stands in the workspace under its lock, when all that was begun to be filed is
 filed: what is out of date is copied again, without the lock, and what is up to date and still not
-good ends the job (docs/explanation/architecture.md).
+good ends the job.
 """
 
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
@@ -18,6 +19,7 @@ from threading import Event
 from typing import NamedTuple
 
 import structlog
+from structlog.typing import FilteringBoundLogger
 
 from rap.egress import Fault
 from rap.errors import PermanentFault, TransientFault
@@ -37,7 +39,12 @@ _ROUNDS = 10
 """How often files that change may be copied again before the attempt is given up for now."""
 
 
+_AT_ONCE = 2
+"""Copies made side by side: most of the time of a small one is waiting for the file system."""
+
+
 class _Copy(NamedTuple):
+    name: str
     number: str
     """Its name among the copies."""
     copied: Copied
@@ -160,12 +167,31 @@ class _Gathering:
         return copy.version is not None and copy.version == standing
 
     def _copy(self, names: Iterable[str]) -> None:
-        for name, source in _opened(self._workspace, names):
-            log.info(f"Copying input file: {name}")
-            number = f"{self._made:06d}"
-            self._made += 1
+        said = log.bind()  # once: it takes as long as the copy of a small file
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for folder, files in _folders(self._workspace, names):
+                numbered = [
+                    (folder, name, last, f"{number:06d}", said)
+                    for number, (name, last) in enumerate(files, self._made)
+                ]
+                self._made += len(numbered)
+                copies = pool.map(lambda each: self._copied(*each), numbered)
+                self._copies.update((copy.name, copy) for copy in copies if copy is not None)
+
+    def _copied(
+        self, folder: int, name: str, last: str, number: str, said: FilteringBoundLogger
+    ) -> _Copy | None:
+        """A copy of a file in an open folder; none of what is no ordinary file."""
+        try:
+            source = safe_paths.open_file(folder, last)
+        except (FileNotFoundError, safe_paths.NotARegularFile):
+            return None
+        try:
+            said.info(f"Copying input file: {name}")
             copied, version = copy_version(source, self._folder, number, self._unwanted)
-            self._copies[name] = _Copy(number, copied, version)
+        finally:
+            os.close(source)
+        return _Copy(name, number, copied, version)
 
     def _drop(self, name: str) -> None:
         copy = self._copies.pop(name, None)
@@ -235,40 +261,33 @@ def _workspace(storage: Storage, definition: JobDefinition) -> Iterator[int | No
 def _versions(workspace: int | None, names: Iterable[str]) -> dict[str, Version]:
     """Those of the ordinary files among the names."""
     versions = {}
-    for name, folder, last in _places(workspace, names):
-        with suppress(FileNotFoundError):
-            info = os.stat(last, dir_fd=folder, follow_symlinks=False)
-            if stat.S_ISREG(info.st_mode):
-                versions[name] = Version.of(info)
+    for folder, files in _folders(workspace, names):
+        for name, last in files:
+            with suppress(FileNotFoundError):
+                info = os.stat(last, dir_fd=folder, follow_symlinks=False)
+                if stat.S_ISREG(info.st_mode):
+                    versions[name] = Version.of(info)
     return versions
 
 
-def _opened(workspace: int | None, names: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Each name with its file, open for reading; what is no ordinary file is left out."""
-    for name, folder, last in _places(workspace, names):
-        try:
-            source = safe_paths.open_file(folder, last)
-        except (FileNotFoundError, safe_paths.NotARegularFile):
-            continue
-        try:
-            yield name, source
-        finally:
-            os.close(source)
+def _folders(
+    workspace: int | None, names: Iterable[str]
+) -> Iterator[tuple[int, list[tuple[str, str]]]]:
+    """Each folder, open, with the names of its files and their last parts.
 
-
-def _places(workspace: int | None, names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
-    """Each name with its folder, open, and its last part; without those that have no folder."""
+    Without those that have no folder, or are no names beneath one.
+    """
     if workspace is None:
         return
     parted = []
     for name in names:
         with suppress(safe_paths.UnsafeName):
             *folders, last = safe_paths.parts_of(name)
-            parted.append((folders, last, name))
-    for folders, group in groupby(sorted(parted), key=itemgetter(0)):
-        with (
-            suppress(FileNotFoundError, NotADirectoryError),
-            safe_paths.open_directory(workspace, folders) as folder,
-        ):
-            for _, last, name in group:
-                yield name, folder, last
+            parted.append((folders, name, last))
+    for folders, files in groupby(sorted(parted), key=itemgetter(0)):
+        with ExitStack() as opened:
+            try:
+                folder = opened.enter_context(safe_paths.open_directory(workspace, folders))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            yield folder, [(name, last) for _, name, last in files]

@@ -280,7 +280,11 @@ async def test_a_damaged_manifest_may_pass_and_is_of_no_matter_to_newer_records(
 def when_copying(
     monkeypatch: pytest.MonkeyPatch, name: str, happens: Callable[[], object], times: int = 1
 ) -> None:
-    """Have something happen while a file is copied, after its first byte was read."""
+    """Have something happen while a file is copied, after its first byte was read.
+
+    One file is copied after the other, so that it is certain which come later.
+    """
+    monkeypatch.setattr("worker_agent.workspace.inputs._AT_ONCE", 1)
     real, left = os.read, [times]
 
     def reading(descriptor: int, count: int) -> bytes:

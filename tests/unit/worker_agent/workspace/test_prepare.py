@@ -21,6 +21,7 @@ from rap.errors import (
 )
 from rap.models import JobDefinition, Study
 from tests.support.workspace import HIGH, MODERATE, Backend, tree
+from worker_agent.workspace import provenance
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.prepare import is_complete, prepare
 
@@ -283,7 +284,7 @@ async def test_an_input_that_became_a_link_counts_as_missing(
 
 async def test_a_record_that_names_files_elsewhere_gets_none(backend: Backend) -> None:
     job = await earlier_job(backend)
-    path = backend.log_dir(job) / "metadata.json"
+    path = provenance.path_of(backend.storage, "ws", job.id)
     path.write_text(path.read_text().replace("in/b.csv", "../../x"))
     fault = await fault_of(backend, backend.job(input_job_ids=("early",)))
     assert fault.fault is Fault.INPUT_MISSING
@@ -297,6 +298,7 @@ async def test_an_input_job_without_record_of_its_outputs_is_an_error(
     if state == "damaged":
         await earlier_job(backend)
         (backend.log_dir(early) / "metadata.json").write_text("{")
+        provenance.path_of(backend.storage, "ws", early.id).write_text("{")
     if state == "cancelled":
         await backend.abandon(early, cancelled=True)
     if state == "failed":
