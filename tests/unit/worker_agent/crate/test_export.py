@@ -13,7 +13,8 @@ from tests.support.shelf import HIGH, MODERATE, Shelf, put, sha256
 from worker_agent.crate import bag, payload
 from worker_agent.crate.contents import Audience, Stays
 from worker_agent.crate.export import Exported, export
-from worker_agent.workspace import copying, manifest, provenance
+from worker_agent.workspace import copying, filing, manifest, provenance
+from worker_agent.workspace.storage import METADATA_FILE
 
 pytestmark = pytest.mark.unit
 
@@ -233,3 +234,25 @@ def test_a_file_that_never_stands_still_is_told(
 def test_a_damaged_record_counts_as_none(shelf: Shelf, exporting: Callable[..., Exported]) -> None:
     provenance.path_of(shelf.storage, "ws", "one").write_text("{")
     assert exporting("ws").without_record == ("one",)
+
+
+def test_a_filing_that_was_broken_off_is_finished_before_anything_is_called_changed(
+    shelf: Shelf, exporting: Callable[..., Exported]
+) -> None:
+    before = manifest.path_of(shelf.storage, "ws").read_bytes()
+    shelf.file("three", {"output/a.csv": b"later"}, level=MODERATE, rap_id="rap2")
+    path = manifest.path_of(shelf.storage, "ws")
+    high, medium = shelf.storage.staging("three-001")
+    put(medium / "manifest", path.read_bytes())
+    put(high / METADATA_FILE, b"{}")
+    path.write_bytes(before)
+    intent = filing.Intent(
+        workspace="ws",
+        papers=(filing.Move(filing.Area.MEDIUM, "manifest", "metadata/manifest.json"),),
+        record="2026-01/os-job-three/metadata.json",
+    )
+    put(high / filing.INTENT, intent.model_dump_json().encode())
+
+    (left,) = exporting().left_out
+    assert left.stays is Stays.REPLACED
+    assert not filing.is_begun_in(shelf.storage, "ws")
