@@ -157,8 +157,6 @@ def test_a_result_is_followed_back_to_its_first_job_and_told_when_it_is_stale(
     assert rap_agent(system, "stale", rap.workspace).returncode == 0
     high = system.high_privacy / "workspaces" / rap.workspace
     (high / "output/first.txt").write_text("forged\n")
-    done = rap_agent(system, "provenance", rap.job_id("tabulate"))
-    assert "changed by hand since" in done.stdout
     done = rap_agent(system, "stale", rap.workspace, "--json")
     found = {each["action"]: each for each in json.loads(done.stdout)["actions"]}
     assert done.returncode == 3
