@@ -222,6 +222,14 @@ class JobOutcome(Egress):
     metrics: Metrics | None = None
 
 
+class Discarded(Egress):
+    """The answer to an order to leave nothing of an attempt behind."""
+
+    outcome: JobOutcome | None = None
+    """How the attempt ended, which may have been before the order; ``None`` if a later attempt at
+    the job is what counts."""
+
+
 class JobProgress(Egress):
     """Where one job of a host stands."""
 

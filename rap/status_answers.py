@@ -32,6 +32,9 @@ _MOST_NAMES = 3
 _STATES = {code: code.state.value for code in StatusCode}
 _TEXTS = {code: code.value for code in StatusCode}
 
+BEING_CANCELLED = "being cancelled"
+"""Of a job whose host has yet to tell whether the cancel came in time."""
+
 Shown = StoredJob | StatusRow
 NONE_AWAITED: Mapping[str, AwaitedJob] = {}
 
@@ -136,6 +139,8 @@ def shown_status(
     sentence = job.status_message if code is stored else CODE_SENTENCES[code]
     if code is StatusCode.WAITING_ON_WORKERS:
         sentence = WAITING_HEAVY if job.weight > 1 else CODE_SENTENCES[code]
+    if job.cancelled_at is not None:
+        return code, f"{sentence} ({BEING_CANCELLED})"
     detail = _what_holds(job, code, backend, now, awaited)
     return code, f"{sentence} ({detail})" if detail else sentence
 
@@ -217,6 +222,8 @@ def _place_in_the_queue(job: Shown, backend: BackendView) -> str:
 
 def _running_message(job: Shown, backend: BackendView | None, now: float) -> str:
     told = [job.status_code.value] if job.status_code in _TOLD_STAGES else []
+    if job.cancelled_at is not None:
+        told.append(BEING_CANCELLED)
     silent = backend.silent_since(job.id, now) if backend else None
     trouble = backend.trouble(job.id) if backend else None
     if silent is None and trouble is not None:

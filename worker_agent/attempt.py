@@ -27,6 +27,7 @@ from worker_agent.state.attempts import key_of
 from worker_agent.workspace import metadata
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.cleanup import remove_volume
+from worker_agent.workspace.copying import Interrupted
 from worker_agent.workspace.finalize import finalize, finish_recorded
 from worker_agent.workspace.prepare import prepare
 from worker_agent.workspace.replaced_inputs import INPUT_FAULTS, InputsReplaced
@@ -48,7 +49,8 @@ class Attempt:
         # Whoever started a program must not be given up while the engine is away.
         self._has_run = host.runs.latest(self._key) is not None
         self.publishing = asyncio.Lock()
-        """Held while results are published: whoever wants to stop the attempt waits for it."""
+        """Held while a thread keeps the results, which nobody can cancel. Whoever wants to stop the
+        attempt says so to the thread, by the order on record, and waits for what comes of it."""
 
     async def run(self) -> JobOutcome:
         """Carry the attempt on to its end. Expected failures are outcomes, never exceptions."""
@@ -89,8 +91,10 @@ class Attempt:
             return await self._settle(AttemptEnd(interruption=interrupted.by))
         if container is None:
             return await self._settle(_CANCELLED)
-        async with self.publishing:
+        try:
             return await self._conclude_run(container)
+        except Interrupted:
+            return await self._settle(_CANCELLED)
 
     async def _run_program(self) -> ContainerFacts | None:
         """See to it that the program runs to its end, once; ``None``: an order came instead.
@@ -218,7 +222,15 @@ class Attempt:
         inputs = host.attempts.inputs(definition.attempt_name)
         laid_out = host.attempts.laid_out(definition.attempt_name)
         end = replace(end, stages=stages, inputs=inputs, laid_out=laid_out)
-        return await self._ended(await finalize(definition, host.storage, host.git, end))
+        outcome = await finalize(
+            definition,
+            host.storage,
+            host.git,
+            end,
+            stopped=host.attempts.stop_of(self._key),
+            alone=self.publishing,
+        )
+        return await self._ended(outcome)
 
     async def _conclude_run(self, container: ContainerFacts) -> JobOutcome:
         """The same for a program that ran to its end; it may have failed with a disk under it."""

@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from rap import deadlines, ids
 from rap.contracts.activities import AWAIT_ATTEMPTS, DISCARD_JOB, RUN_JOB, UNFORESEEN
 from rap.contracts.kinds import Activity, Signal, Workflow
-from rap.egress import Acknowledged
+from rap.egress import Ending, JobOutcome
 from rap.messages.backends import WorkflowIds
 from rap.messages.jobs import AttemptEnds, DiscardOrder, JobAttempt
 from rap.models import JobDefinition
@@ -146,22 +146,22 @@ async def on_records(contract: Activity[Argument, Result], argument: Argument) -
 
 
 async def on_host(
-    contract: Activity[Argument, Acknowledged],
+    contract: Activity[Argument, Result],
     argument: Argument,
     *,
     backend: str,
     host: str,
     within: timedelta | None = None,
-) -> None:
+) -> Result | None:
     """Give an order to an agent host on its control queue, waiting for it if it is away.
 
     An order that takes longer than a minute, because the host was killed or its engine is away, is
-    given again; the host carries it out once.
+    given again; the host carries it out once. ``None`` stands for an answer that is none.
 
     Raises:
         ActivityError: it was not carried out ``within`` that time.
     """
-    await workflow.execute_activity(
+    answer: RawValue = await workflow.execute_activity(
         contract.name,
         argument,
         result_type=RawValue,
@@ -171,12 +171,21 @@ async def on_host(
         retry_policy=_BACKOFF,
         summary=contract.name.replace("_", " "),
     )
+    return from_agent(answer, contract)
 
 
-async def discard(definition: JobDefinition, host: str, *, within: timedelta | None = None) -> None:
-    """Have a host make sure that nothing of an attempt is left there; as :func:`on_host`."""
-    order = DiscardOrder(definition=definition)
-    await on_host(DISCARD_JOB, order, backend=definition.backend, host=host, within=within)
+async def discard(
+    definition: JobDefinition, host: str, *, within: timedelta | None = None, decided: bool = False
+) -> JobOutcome | None:
+    """Have a host make sure that nothing of an attempt is left there; as :func:`on_host`.
+
+    Tells how the attempt ended if it had filed its outputs: a host may be killed before it says
+    so. ``decided``: nobody wants to know, and what was filed counts no more.
+    """
+    order = DiscardOrder(definition=definition, decided=decided)
+    answer = await on_host(DISCARD_JOB, order, backend=definition.backend, host=host, within=within)
+    outcome = answer.outcome if answer is not None else None
+    return outcome if outcome is not None and outcome.ending is Ending.COMPLETED else None
 
 
 async def on_backend(

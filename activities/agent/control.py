@@ -7,7 +7,7 @@ from temporalio import activity
 
 from activities.agent.shutdown import unless_shut_down
 from rap.contracts.activities import DISCARD_JOB, TERMINATE_JOB
-from rap.egress import Acknowledged
+from rap.egress import Acknowledged, Discarded, Ending, JobOutcome
 from rap.ids import attempt_of
 from rap.messages.jobs import DiscardOrder, TerminateOrder
 from rap.models import JobDefinition
@@ -15,6 +15,7 @@ from worker_agent.attempt import Attempt, belongs
 from worker_agent.host import Host
 from worker_agent.running_jobs import Job, bind_log_to
 from worker_agent.state.attempts import key_of
+from worker_agent.workspace.disowning import disown
 from worker_agent.workspace.metadata import load
 from worker_agent.workspace.storage import component
 
@@ -47,34 +48,39 @@ class Control:
         return Acknowledged()
 
     @activity.defn(name=DISCARD_JOB.name)
-    async def discard_job(self, order: DiscardOrder) -> Acknowledged:
+    async def discard_job(self, order: DiscardOrder) -> Discarded:
         """Leave nothing of a stopped attempt but its record (docs/spec/agent.md 4.5).
 
-        An attempt that has already ended keeps its record; a later attempt is left alone.
+        An attempt that has already ended keeps its record, and the answer tells how; a later
+        attempt is left alone. Where the job has been ``decided`` without the attempt, the files
+        that it filed count no more as those of a job that succeeded.
         """
         definition = order.definition
         component("job id", definition.id)
         bind_log_to(definition)
         log.info("ordered to discard")
-        await unless_shut_down(self._discard(definition))
-        return Acknowledged()
+        outcome = await unless_shut_down(self._discard(definition))
+        if order.decided and outcome is not None and outcome.ending is Ending.COMPLETED:
+            await asyncio.to_thread(disown, definition, self._host.storage)
+        return Discarded(outcome=outcome)
 
-    async def _discard(self, definition: JobDefinition) -> None:
+    async def _discard(self, definition: JobDefinition) -> JobOutcome | None:
         host, key = self._host, key_of(definition.id, definition.task_id)
         if await self._is_superseded(definition):
             # By one here, which is not disturbed, or elsewhere: the record is that one's to write.
             await Attempt(host, Job(definition, lambda: None, reported=False)).clear_away()
             host.attempts.drop_token(key)
-            return
+            return None
         host.attempts.mark_stopped(key)
         running = host.jobs.find(definition.id, definition.task_id)
         if running is not None:
             running.stop.set()
             await running.gone.wait()
         async with host.jobs.admit(definition, reported=False) as job:
-            await Attempt(host, job).stop()
+            outcome = await Attempt(host, job).stop()
         host.attempts.forget_stopped(key)
         host.attempts.drop_token(key)
+        return outcome
 
     async def _is_superseded(self, definition: JobDefinition) -> bool:
         """Whether a later attempt works here, or is on record."""

@@ -3,13 +3,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from temporalio.client import Client
 
-from cli.rap_jobs import has_ended, jobs_of, known_jobs_of
+from cli.rap_jobs import Job, has_ended, jobs_of, known_jobs_of
 from rap import ids
 from rap.deadlines import CLIENT_S, OFFERED_FOR_S
 from rap.errors import RapError, RepositoryRefused, RequestRefused, Unavailable, UnknownRef
@@ -17,6 +17,7 @@ from rap.git import GitCache
 from rap.messages.workspaces import CancelRequest, CreateAnswer, CreateOutcome
 from rap.models import DEFAULT_DATABASE, CreateRequest, RefusalKind
 from rap.records import Records
+from rap.status import StatusCode
 from workflows.client import OrderFailed, OrderLost, TemporalOrchestrator
 
 SEEN_WITHIN_S = 30.0
@@ -188,19 +189,30 @@ async def cancel(client: Client, records: Records, rap_id: str, actions: Sequenc
         await workspaces.cancel(first.backend, first.workspace, request)
 
 
+def came_too_late(jobs: Iterable[Job]) -> Iterator[str]:
+    """Lines about the jobs that were told to cancel and had filed their outputs before."""
+    for job in jobs:
+        if job["status_code"] != StatusCode.CANCELLED_BY_USER:
+            yield f"Too late for {job['action']}: {job['status_message']}"
+
+
 def wait_until_seen(
     records: Records, rap_id: str, actions: Sequence[str], *, within: float = SEEN_WITHIN_S
-) -> None:
-    """Wait until readers see that the jobs of cancelled actions have ended.
+) -> list[Job]:
+    """Wait until readers see that the jobs of cancelled actions have ended; the jobs as they did.
 
     Unavailable if they do not within so many seconds.
     """
     deadline = time.monotonic() + within
-    while not all(has_ended(job) for job in jobs_of(records, [rap_id]) if job["action"] in actions):
+    while True:
+        jobs = [job for job in jobs_of(records, [rap_id]) if job["action"] in actions]
+        if all(has_ended(job) for job in jobs):
+            return jobs
         if time.monotonic() > deadline:
             raise Unavailable(
                 f"RAP {rap_id} was told to cancel, but not all of these jobs have ended after "
-                f"{within:.0f} s. `rap status {rap_id}` shows them; if they stay as they are, the "
-                "workflow of the RAP may have been terminated, or the controller does not run."
+                f"{within:.0f} s. `rap status {rap_id}` shows them. A job that is being cancelled "
+                "waits for its host to answer; if others stay as they are, the workflow of the RAP "
+                "may have been terminated, or the controller does not run."
             )
         time.sleep(_LOOK_EVERY_S)

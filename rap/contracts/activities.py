@@ -5,7 +5,13 @@ An implementation registers under ``contract.name`` and takes and returns the co
 
 from rap import models, planned_jobs, rows
 from rap.contracts.kinds import Activity
-from rap.egress import Acknowledged, DatabaseStatusAnswer, DataCheckAnswer, JobOutcome
+from rap.egress import (
+    Acknowledged,
+    DatabaseStatusAnswer,
+    DataCheckAnswer,
+    Discarded,
+    JobOutcome,
+)
 from rap.messages import backends, checks, jobs, workspaces
 
 UNFORESEEN = "Unforeseen"
@@ -58,7 +64,7 @@ RUN_JOB = Activity("run_job", models.JobDefinition, JobOutcome)
 
 # Agent control queue.
 TERMINATE_JOB = Activity("terminate_job", jobs.TerminateOrder, Acknowledged)
-DISCARD_JOB = Activity("discard_job", jobs.DiscardOrder, Acknowledged)
+DISCARD_JOB = Activity("discard_job", jobs.DiscardOrder, Discarded)
 
 # Queue of the backend: any of its agent hosts.
 DATABASE_STATUS = Activity("database_status", checks.DatabaseStatusOrder, DatabaseStatusAnswer)

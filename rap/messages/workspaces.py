@@ -76,11 +76,15 @@ class GivenUp(Model):
 
 
 class KnownJob(Model):
-    """A job of a workspace that was not cancelled."""
+    """A job of a workspace."""
 
     job_id: str
     rap_id: str
     state: State
+    cancelled: bool = False
+    """Whether its user cancelled it, be it after its end."""
+    unfiled: bool = False
+    """Whether it has ended and filed nothing (:data:`rap.status.UNFILED_CODES`)."""
 
 
 class KnownRap(Model):
@@ -100,7 +104,7 @@ class WorkspaceStart(Model):
     backend: str
     workspace: str
     jobs: dict[str, tuple[KnownJob, ...]] = Field(default_factory=dict)
-    """Action to its uncancelled jobs, oldest first; the last one is the current job."""
+    """Action to its jobs, oldest first, as far as they count or are being cancelled."""
     raps: tuple[KnownRap, ...] = ()
     waiting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Job id to the RAPs that wait for it."""
@@ -189,5 +193,7 @@ class JobsFinished(Model):
     rap_id: str
     states: dict[str, State]
     """Job id to final state."""
+    unfiled: tuple[str, ...] = ()
+    """Those of them that have filed nothing (:data:`rap.status.UNFILED_CODES`)."""
     rap_done: bool = False
     """Set in the last notice of a RAP."""

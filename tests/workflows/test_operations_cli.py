@@ -356,7 +356,6 @@ async def test_jobs_that_take_their_time_to_stop_are_being_cancelled(
         await slow.has_started("cancelled")
         await slow.has_started("reset")
         await system.cancel(request, "cancelled")
-        await system.reaches(request, cancelled=StatusCode.CANCELLED_BY_USER)
         status = ("prepare_for_reboot", "--backend", slug, "-s", "--json")
         document = (await rap.run(*status)).document
         assert document == {
@@ -379,6 +378,7 @@ async def test_jobs_that_take_their_time_to_stop_are_being_cancelled(
         assert (await rap.run(*status)).document["ready"]
         slow.release("reset")
         await system.tell_backend(PAUSE, Switch(on=False))
+        await system.reaches(request, cancelled=StatusCode.CANCELLED_BY_USER)
         await system.has_ended(request)
 
 

@@ -16,6 +16,7 @@ and its metadata (docs/spec/agent.md 4.2).
 
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -159,6 +160,10 @@ class AttemptState:
         """Whether this attempt is to be stopped, whoever wants it."""
         return (self._stopped / component("task id", key)).exists() or self.is_killed(key)
 
+    def stop_of(self, key: str) -> "StopOfAttempt":
+        """What tells a thread at work on this attempt that it is to be stopped."""
+        return StopOfAttempt(self, key)
+
     def forget_stopped(self, key: str) -> None:
         """The stopped attempt has been recorded: the orders have done their work."""
         for folder in (self._stopped, self._killed):
@@ -195,6 +200,18 @@ class AttemptState:
 
     def _inputs_file(self, name: str) -> Path:
         return self._inputs / f"{component('job id', name)}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StopOfAttempt:
+    """Whether an attempt is to be stopped, whoever wants it, as a thread may ask at any time."""
+
+    attempts: AttemptState
+    key: str
+
+    def is_set(self) -> bool:
+        """Whether it is."""
+        return self.attempts.is_stopped(self.key)
 
 
 def _write(path: Path, content: bytes) -> None:

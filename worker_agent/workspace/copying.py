@@ -8,8 +8,7 @@ import ctypes
 import hashlib
 import os
 import stat
-from threading import Event
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from rap.egress import Fault
 from rap.errors import PermanentFault
@@ -22,6 +21,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class Interrupted(Exception):
     """Nobody wants the copy any more."""
+
+
+class Unwanted(Protocol):
+    """Tells a thread, which nobody can cancel, that its work is not wanted any more."""
+
+    def is_set(self) -> bool:
+        """Whether it may stop."""
 
 
 class Copied(NamedTuple):
@@ -56,14 +62,13 @@ def copy_open_file(
     *,
     called: str,
     durable: bool = True,
-    unwanted: Event | None = None,
+    unwanted: Unwanted | None = None,
 ) -> Copied:
     """Copy an open file, from its start, to a new file ``name`` in an open directory.
 
     The permissions are the source's, within the process's umask; the time is that of the copy.
     Nothing of that name may be there. ``called`` is the source's name for the error. The directory
-    is the caller's to force to the disk. Setting ``unwanted`` ends the copying: a thread cannot be
-    cancelled.
+    is the caller's to force to the disk. Setting ``unwanted`` ends the copying.
 
     Raises:
         Interrupted: the copy became unwanted.
@@ -86,7 +91,7 @@ def copy_open_file(
 
 
 def copy_version(
-    source: int, folder: int, name: str, unwanted: Event | None = None
+    source: int, folder: int, name: str, unwanted: Unwanted | None = None
 ) -> tuple[Copied, Version | None]:
     """Copy an open file that others may replace meanwhile, and tell which version was copied.
 
@@ -104,7 +109,7 @@ def copy_version(
     return copied, version if is_whole else None
 
 
-def _copy(source: int, target: int, expected: int, unwanted: Event | None) -> Copied:
+def _copy(source: int, target: int, expected: int, unwanted: Unwanted | None) -> Copied:
     digest = hashlib.sha256()
     size = 0
     os.lseek(source, 0, os.SEEK_SET)

@@ -6,8 +6,10 @@ later, and a crash at any place loses nothing.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 import structlog
@@ -29,6 +31,7 @@ from worker_agent.workspace import (
     untouched,
 )
 from worker_agent.workspace.attempt_end import AttemptEnd
+from worker_agent.workspace.copying import Unwanted
 from worker_agent.workspace.found_outputs import Found
 from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.locks import job_lock, workspace_lock
@@ -43,6 +46,9 @@ from worker_agent.workspace.staging import Staged
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
+
+NEVER = threading.Event()
+"""An order to stop that does not come."""
 
 _MOST_KNOWN = 100
 _known_actions: dict[tuple[str, str], frozenset[str]] = {}
@@ -59,6 +65,9 @@ async def finalize(
     git: GitCache,
     end: AttemptEnd,
     limits: Limits = LIMITS,
+    *,
+    stopped: Unwanted = NEVER,
+    alone: AbstractAsyncContextManager[object] | None = None,
 ) -> JobOutcome:
     """Bring an attempt to its end, or find that it has one; how it ended.
 
@@ -68,8 +77,11 @@ async def finalize(
     deleted meanwhile make it one that was interrupted: those too are endings. Where a later attempt
     is on record, this one was given up, and ends as cancelled without a trace.
     Git is asked for the study's project file, to flag what is out of date in the manifest.
+    ``alone`` is held while the thread is at work that nobody can cancel.
 
     Raises:
+        Interrupted: the attempt was ``stopped`` before the filing of its outputs had begun; nothing
+            is recorded, and it is to be finalized as cancelled.
         TransientFault: DISK_FULL, or UNEXPECTED for a damaged manifest; nothing is recorded, so
             the attempt can be finalized again.
         ValueError: the attempt is neither cancelled nor failed, and no program ran to its end.
@@ -82,7 +94,10 @@ async def finalize(
         if end.ended_container is None:
             raise ValueError(f"job {definition.id} has not run to its end")
         project_actions = await _project_actions(definition, storage, git)
-    return await asyncio.to_thread(_finalize, definition, storage, end, project_actions, limits)
+    async with alone or nullcontext():
+        return await asyncio.to_thread(
+            _finalize, definition, storage, end, project_actions, limits, stopped
+        )
 
 
 def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome | None:
@@ -112,6 +127,7 @@ def _finalize(
     end: AttemptEnd,
     project_actions: frozenset[str] | None,
     limits: Limits,
+    stopped: Unwanted,
 ) -> JobOutcome:
     with job_lock(definition.attempt_name):
         recorded = finish_recorded(definition, storage)
@@ -124,7 +140,7 @@ def _finalize(
         ran_to_its_end = end.ending is Ending.COMPLETED
         if ran_to_its_end:
             try:
-                record = _publish(definition, storage, end, project_actions, limits)
+                record = _publish(definition, storage, end, project_actions, limits, stopped)
             except _VolumeGone:
                 end = replace(end, interruption=Interruption.VOLUME_GONE)
             except PermanentFault as error:
@@ -149,6 +165,7 @@ def _publish(
     end: AttemptEnd,
     project_actions: frozenset[str] | None,
     limits: Limits,
+    stopped: Unwanted,
 ) -> JobRecord:
     prepared = end.stages.get(Stage.PREPARED)
     try:
@@ -176,6 +193,7 @@ def _publish(
                 Telling(record, provenance),
                 project_actions,
                 limits,
+                stopped,
             )
     except FileNotFoundError as error:
         if storage.volume(definition.attempt_name).exists():

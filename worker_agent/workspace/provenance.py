@@ -108,6 +108,8 @@ class ProvenanceRecord(Model):
     outputs: tuple[OutputFile, ...] = ()
     succeeded: bool
     """The program ended with 0, every pattern was matched, and the outputs were filed."""
+    cancelled: bool = False
+    """They were filed by a host that was given up: the job has ended, or gone on, without it."""
     exit_code: int | None = None
     stages: dict[Stage, float] = Field(default_factory=dict)
     """When each stage was entered, seconds since the epoch."""

@@ -28,7 +28,7 @@ from worker_agent.workspace import (
     provenance,
     safe_paths,
 )
-from worker_agent.workspace.copying import force_to_disk
+from worker_agent.workspace.copying import Interrupted, Unwanted, force_to_disk
 from worker_agent.workspace.filing import Area, Intent, Move
 from worker_agent.workspace.found_outputs import Found
 from worker_agent.workspace.level4 import Level4Limits
@@ -63,12 +63,16 @@ def publish_outputs(
     telling: Telling,
     project_actions: frozenset[str] | None,
     limits: Limits,
+    stopped: Unwanted,
 ) -> JobRecord:
     """Publish all outputs of a finished job, and record it; may be repeated after a crash.
 
     Nothing runs in the open volume any more. ``found`` are the outputs that the job did not make.
+    An order to stop counts until the filing begins: it is asked for while everything is copied, and
+    once more under the lock of the workspace.
 
     Raises:
+        Interrupted: the attempt is ``stopped``, and nothing has changed.
         PermanentFault: OUTPUTS_REFUSED, they cannot be kept safely; nothing has changed.
         TransientFault: DISK_FULL; or UNEXPECTED, the manifest is damaged, or the filing of another
             job is held up. Nothing has changed, or :func:`filing.has_begun`.
@@ -85,7 +89,8 @@ def publish_outputs(
             safe_paths.directory(medium_staging, create=True) as medium,
         ):
             check_sizes(high, matched.sizes)
-            staging = Staging(volume, high, medium, Level4Limits.of(definition), durable=few)
+            gate = Level4Limits.of(definition)
+            staging = Staging(volume, high, medium, gate, durable=few, stopped=stopped)
             staged = [
                 staging.add(f"{number:06d}", file, level, found.get(file))
                 for number, (file, level) in enumerate(matched.outputs.items())
@@ -111,6 +116,8 @@ def publish_outputs(
                 papers.append(Move(Area.HIGH, _PROVENANCE, provenance.name_of(definition.id)))
                 write_new(high, METADATA_FILE, metadata.encoded(record))
                 os.fsync(medium)
+                if stopped.is_set():
+                    raise Interrupted
                 intent = _intent(definition, staged, papers, _shown_at_level4(after), storage)
                 _make_places(storage, intent)
                 begun = True

@@ -16,7 +16,7 @@ from rap.models import PrivacyLevel
 from worker_agent.atomic_files import write_new
 from worker_agent.disk import require_space
 from worker_agent.workspace import level4, safe_paths
-from worker_agent.workspace.copying import Copied, copy_open_file
+from worker_agent.workspace.copying import Copied, Unwanted, copy_open_file
 from worker_agent.workspace.found_outputs import Found
 from worker_agent.workspace.level4 import Level4Limits, Level4Verdict
 from worker_agent.workspace.manifest import PublishedOutput
@@ -44,16 +44,18 @@ class Staging(NamedTuple):
     medium: int
     limits: Level4Limits
     durable: bool
+    stopped: Unwanted
 
     def add(self, number: str, name: str, level: PrivacyLevel, found: Found | None) -> Staged:
         """Stage an output that a pattern gives a level.
 
         Raises:
+            Interrupted: the attempt is ``stopped``.
             PermanentFault: OUTPUTS_REFUSED.
             TransientFault: DISK_FULL.
         """
         with _opened(self.volume, name) as source:
-            copied = copy_open_file(source, self.high, number, called=name, durable=self.durable)
+            copied = self._copy(source, self.high, number, name)
         level = found.level if found else level
         shown_as, verdict = level, Level4Verdict()
         if found is not None and found.withheld:
@@ -83,12 +85,15 @@ class Staging(NamedTuple):
                 self._stage_message(number, verdict)
                 return verdict
             require_space(self.medium, copied.size)
-            shown = copy_open_file(
-                file.fileno(), self.medium, number, called=name, durable=self.durable
-            )
+            shown = self._copy(file.fileno(), self.medium, number, name)
             if shown != copied:
                 raise PermanentFault(Fault.OUTPUTS_REFUSED, f"{name} was changed after its check")
         return verdict
+
+    def _copy(self, source: int, folder: int, number: str, name: str) -> Copied:
+        return copy_open_file(
+            source, folder, number, called=name, durable=self.durable, unwanted=self.stopped
+        )
 
     def _stage_message(self, number: str, verdict: Level4Verdict) -> None:
         text = verdict.message_file.encode()

@@ -27,7 +27,6 @@ INTERRUPTIONS_COUNT_S = 24 * 3600
 """For how long an interruption of a job is held against it."""
 
 _STOPPED = {
-    StopReason.CANCELLED: StatusCode.CANCELLED_BY_USER,
     StopReason.MAINTENANCE: StatusCode.WAITING_DB_MAINTENANCE,
     StopReason.REBOOT: StatusCode.WAITING_ON_REBOOT,
     StopReason.KILLED_BY_ADMIN: StatusCode.KILLED_BY_ADMIN,
@@ -57,22 +56,27 @@ def conclude(
     interruptions: int = 0,
     interruptions_a_day: int = INTERRUPTIONS_A_DAY,
     needs: Sequence[str] = (),
+    cancelled: bool = False,
 ) -> Conclusion:
     """Decide what becomes of a job, of an action with these ``needs``, after an attempt.
+
+    A cancel, which the attempt may have heard of or not (``cancelled``), counts unless the host had
+    begun to file what the program left: then the way in which that ended is the truth.
 
     Of those before it ``faults`` failed for a transient fault, and as many as ``interruptions``
     were interrupted within a day. An interruption is no fault of the job, unless it has so many
     that it seems to bring down what it runs on.
     """
     outcome = result.outcome
-    if result.stopped is StopReason.CANCELLED:
-        return plain(StatusCode.CANCELLED_BY_USER)
+    cancelled = cancelled or result.stopped is StopReason.CANCELLED
     if outcome is not None and outcome.ending is Ending.COMPLETED:
         # Work that was finished before the order arrived is kept; a failure is not, since the
         # order's cause (a database going away, say) may have caused it.
         completed = _completed(outcome, requires_db=requires_db)
-        if completed.code is StatusCode.SUCCEEDED or result.stopped is None:
+        if completed.code is StatusCode.SUCCEEDED or result.stopped is None or cancelled:
             return completed
+    if cancelled:
+        return plain(StatusCode.CANCELLED_BY_USER)
     if outcome is not None and _killed_on_its_host(outcome):
         # Also where a requeue was ordered: whoever killed it does not want it to come back.
         return plain(StatusCode.KILLED_BY_ADMIN)

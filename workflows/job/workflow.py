@@ -72,7 +72,7 @@ class JobWorkflow:
         if self._stop is None:
             outcome = await _outcome(running)
             if outcome is None:
-                await discard(self._attempt.definition, self._attempt.host)
+                outcome = await discard(self._attempt.definition, self._attempt.host)
             return AttemptResult(outcome=outcome)
         return AttemptResult(outcome=await self._wind_down(running), stopped=self._stop.reason)
 
@@ -125,14 +125,9 @@ class JobWorkflow:
     async def _wind_down(self, running: workflow.ActivityHandle[RawValue]) -> JobOutcome | None:
         """End the container now, wait for the activity, and make sure that nothing is left."""
         definition, host = self._attempt.definition, self._attempt.host
-        terminate = asyncio.create_task(
-            on_host(
-                TERMINATE_JOB,
-                TerminateOrder(job_id=definition.id, task_id=definition.task_id),
-                backend=definition.backend,
-                host=host,
-            )
-        )
+        order = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
+        told = on_host(TERMINATE_JOB, order, backend=definition.backend, host=host)
+        terminate = asyncio.create_task(told)
         running.cancel()
         outcome = await _outcome(running)
         if not terminate.done():
@@ -140,8 +135,9 @@ class JobWorkflow:
         # Cancelled or not, it has an end that is to be looked at.
         await asyncio.gather(terminate, return_exceptions=True)
         if outcome is None:
-            # The activity was between two tries: its container may run without it.
-            await discard(self._attempt.definition, self._attempt.host)
+            # The activity was between two tries: its container may run without it, or have been
+            # filed by an agent that was killed before it could say so.
+            return await discard(definition, host)
         return outcome
 
 

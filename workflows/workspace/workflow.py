@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from rap import deadlines, ids
     from rap.contracts import workflows as contracts
-    from rap.contracts.activities import LOAD_WORKSPACE, SETTLE_INTENT
+    from rap.contracts.activities import LOAD_WORKSPACE, RECORD_JOBS, SETTLE_INTENT
     from rap.messages.workspaces import (
         CancelAnswer,
         CancelOrder,
@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
         WorkspaceStart,
     )
     from rap.models import CreateRequest
-    from rap.rows import IntentSettlement, IntentState
+    from rap.rows import IntentSettlement, IntentState, JobChanges
     from workflows.calls import for_client, on_records, passes, send_signal
     from workflows.outbox import Outbox, settle
     from workflows.texts import workspace_details
@@ -162,7 +162,10 @@ class WorkspaceWorkflow:
 
     @workflow.update(name=contracts.CANCEL_JOBS.name)
     async def cancel_jobs(self, request: CancelRequest) -> CancelAnswer:
-        """Cancel some jobs of a RAP; they stop being their actions' current jobs at once."""
+        """Cancel some jobs of a RAP; they stop being their actions' current jobs at once.
+
+        How those end that a host has is for it to tell.
+        """
         self._was_asked = True
         at = workflow.time()
         if not self._is_recovered:
@@ -172,14 +175,14 @@ class WorkspaceWorkflow:
         await self._creation.until_started(request.rap_id)
         job_ids = tuple(ids.job_id(request.rap_id, action) for action in request.actions)
         self._jobs.cancel(job_ids)
-        if not self._jobs.is_active(request.rap_id):
-            return CancelAnswer(cancelled=0)
-        told = await send_signal(
+        told = self._jobs.is_active(request.rap_id) and await send_signal(
             contracts.CANCEL,
             ids.rap_workflow_id(self._workspace, request.rap_id),
             CancelOrder(job_ids=job_ids, at=at, by=request.by),
             attempts=2,
         )
+        # After the order, which must not wait for the records; readers know when it is answered.
+        await on_records(RECORD_JOBS, JobChanges(cancelled=dict.fromkeys(job_ids, at)))
         return CancelAnswer(cancelled=len(job_ids) if told else 0)
 
     # --- what happens to jobs ---

@@ -529,3 +529,25 @@ def test_ordinals() -> None:
 def test_a_finished_job_is_shown_as_it_ended_whatever_its_backend_does() -> None:
     ended = CODE_SENTENCES[StatusCode.SUCCEEDED]
     assert shown(stored(StatusCode.SUCCEEDED), paused=True) == ("succeeded", ended)
+
+
+@pytest.mark.parametrize("code", [StatusCode.WAITING_ON_WORKERS, StatusCode.EXECUTING])
+def test_a_job_that_is_being_cancelled_says_so_with_its_status_unchanged(code: StatusCode) -> None:
+    job = stored(code)._replace(cancelled_at=T)
+    assert shown(job) == (code, f"{CODE_SENTENCES[code]} (being cancelled)")
+    assert present(job, None, float(T))["completed_at"] is None
+
+
+def test_a_cancelled_job_whose_host_is_silent_says_both() -> None:
+    report = AgentReport(backend="test", host="main", at=T)
+    row = {"slots": (slot(ID),), "agents": (report,), "last_seen": float(T)}
+    job = stored(StatusCode.FINALIZING)._replace(cancelled_at=T)
+    assert shown(job, now=T + 181, **row)[1] == (
+        "Job executing on the backend "
+        "(finalizing, being cancelled, backend out of contact since 2023-11-14T22:13:20Z)"
+    )
+
+
+def test_a_job_that_has_ended_shows_nothing_of_a_cancel() -> None:
+    job = stored(StatusCode.SUCCEEDED)._replace(cancelled_at=T)
+    assert shown(job)[1] == "Completed successfully"

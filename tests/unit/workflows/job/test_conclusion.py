@@ -21,6 +21,7 @@ def ended(
     attempt: int = 1,
     interruptions: int = 0,
     needs: tuple[str, ...] = (),
+    cancelled: bool = False,
     **facts: Any,
 ) -> Conclusion:
     facts = {"ending": Ending.COMPLETED, "exit_code": exit_code, "task_id": "j-001", **facts}
@@ -32,6 +33,7 @@ def ended(
         attempt=attempt,
         interruptions=interruptions,
         needs=needs,
+        cancelled=cancelled,
     )
 
 
@@ -127,9 +129,24 @@ def test_no_exit_code_is_a_failure() -> None:
     assert ended(None).code is StatusCode.NONZERO_EXIT
 
 
-@pytest.mark.spec("controller:142")
-def test_a_cancel_outranks_any_result() -> None:
-    assert ended(0, stopped=StopReason.CANCELLED).code is StatusCode.CANCELLED_BY_USER
+@pytest.mark.parametrize("heard", [True, False])
+def test_a_cancel_is_too_late_for_what_has_filed_its_outputs(heard: bool) -> None:
+    stopped = StopReason.CANCELLED if heard else None
+    assert ended(0, stopped=stopped, cancelled=True).code is StatusCode.SUCCEEDED
+    assert ended(5, stopped=stopped, cancelled=True).code is StatusCode.NONZERO_EXIT
+    assert ended(5, stopped=StopReason.REBOOT, cancelled=True).code is StatusCode.NONZERO_EXIT
+
+
+@pytest.mark.parametrize("stopped", [None, *StopReason])
+@pytest.mark.parametrize("ending", [one for one in Ending if one is not Ending.COMPLETED])
+def test_a_cancel_outranks_any_other_end(stopped: StopReason | None, ending: Ending) -> None:
+    code = ended(None, stopped=stopped, ending=ending, cancelled=True).code
+    assert code is StatusCode.CANCELLED_BY_USER
+
+
+def test_a_cancelled_attempt_of_which_nothing_is_known_is_cancelled() -> None:
+    result = AttemptResult(stopped=StopReason.CANCELLED)
+    assert conclude(result, requires_db=False, faults=0).code is StatusCode.CANCELLED_BY_USER
 
 
 def test_a_success_that_came_before_maintenance_is_kept_and_a_failure_is_not() -> None:
