@@ -7,7 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -337,7 +337,11 @@ class SlowHost(StubHost):
     @activity.defn(name=contracts.RUN_JOB.name)
     async def run_job(self, definition: JobDefinition) -> JobOutcome:
         outcome = await super().run_job(definition)
-        await self.may_end.wait()
+        while not self.may_end.is_set():
+            with suppress(asyncio.CancelledError, TimeoutError):
+                activity.heartbeat()
+                async with asyncio.timeout(0.2):
+                    await self.may_end.wait()
         return outcome
 
 
