@@ -24,7 +24,7 @@ from tests.docker.registry import Registry
 from worker_agent.engine.facts import ContainerFacts
 from worker_agent.host import Host
 from worker_agent.pauses import Pauses
-from worker_agent.workspace import locks, manifest
+from worker_agent.workspace import filing, locks
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
@@ -188,14 +188,14 @@ async def test_a_stop_while_results_are_published_leaves_them_whole(
     monkeypatch: pytest.MonkeyPatch,
     terminate: Callable[..., Any],
 ) -> None:
-    reached, opened, write = Event(), Event(), manifest.write
+    reached, opened, begin = Event(), Event(), filing.begin
 
     def slow(*args: Any, **options: Any) -> None:
         reached.set()
         assert opened.wait(60)
-        write(*args, **options)
+        begin(*args, **options)
 
-    monkeypatch.setattr(manifest, "write", slow)
+    monkeypatch.setattr(filing, "begin", slow)
     definition = job(WRITES)
     task = run(definition)
     await asyncio.to_thread(reached.wait, 60)
