@@ -14,11 +14,9 @@ from tests.support.factories import job_definition, study
 from tests.support.git_server import StudyRepo
 from worker_agent.engine.facts import ContainerFacts
 from worker_agent.state.attempts import AttemptState
-from worker_agent.workspace import provenance
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
 from worker_agent.workspace.limits import LIMITS, Limits
-from worker_agent.workspace.provenance import OutputFile, ProvenanceRecord
 from worker_agent.workspace.storage import Storage
 
 HIGH = PrivacyLevel.HIGHLY_SENSITIVE
@@ -163,30 +161,6 @@ class Backend:
     @property
     def manifest_path(self) -> Path:
         return self.medium / "metadata" / "manifest.json"
-
-
-def record_provenance(backend: Backend, job: JobDefinition, exit_code: int) -> None:
-    """The record of provenance of a job that has just filed its outputs."""
-    entries = backend.manifest()["outputs"]
-    record = ProvenanceRecord(
-        job_id=job.id,
-        workspace=job.workspace,
-        action=job.action,
-        repo=job.repo_url,
-        commit=job.commit,
-        outputs=tuple(
-            OutputFile(
-                name=name, size=each["size"], sha256=each["content_hash"], level=each["level"]
-            )
-            for name, each in entries.items()
-            if each["job_id"] == job.id
-        ),
-        succeeded=exit_code == 0,
-        filed_at_ns=time.time_ns(),
-    )
-    path = provenance.path_of(backend.storage, job.workspace, job.id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(provenance.encoded(record))
 
 
 def tree(folder: Path) -> set[str]:

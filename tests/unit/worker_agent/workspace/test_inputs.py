@@ -14,7 +14,7 @@ import pytest
 from rap.egress import Ending, Fault, JobOutcome
 from rap.errors import JobFault, PermanentFault, TransientFault
 from rap.models import JobDefinition
-from tests.support.workspace import HIGH, Backend, record_provenance, tree
+from tests.support.workspace import HIGH, Backend, tree
 from worker_agent.workspace import copying
 from worker_agent.workspace.prepare import is_complete, prepare
 from worker_agent.workspace.replaced_inputs import InputsReplaced
@@ -42,9 +42,7 @@ async def filed(
     pattern: str = "",
 ) -> JobOutcome:
     job = maker(backend, job_id, pattern=pattern)
-    outcome = await backend.finish(job, files, exit_code)
-    record_provenance(backend, job, exit_code)
-    return outcome
+    return await backend.finish(job, files, exit_code)
 
 
 def reader(backend: Backend, *job_ids: str) -> JobDefinition:

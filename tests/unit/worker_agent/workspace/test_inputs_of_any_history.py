@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rap.egress import Fault
 from rap.errors import PermanentFault
 from rap.models import JobDefinition
-from tests.support.workspace import HIGH, Backend, record_provenance
+from tests.support.workspace import HIGH, Backend
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.prepare import prepare
 
@@ -209,7 +209,6 @@ async def run(
     }
     exit_code = 1 if fails else 0
     await backend.finish(definition, exit_code=exit_code, inputs=noted)
-    record_provenance(backend, definition, exit_code)
     remove_volume(backend.storage, definition.attempt_name)
     model.jobs[definition.id] = Job(definition, files, exit_code == 0)
     model.standing |= files
