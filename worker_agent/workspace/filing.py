@@ -80,6 +80,7 @@ def begin(storage: Storage, name: str, intent: Intent) -> None:
             by then, :func:`finish_begun` goes on with it.
     """
     write_file(storage.staging(name)[0] / INTENT, intent.model_dump_json().encode())
+    log.info("Filing of the outputs has begun")
     _carry_out(storage, name, intent)
 
 

@@ -148,6 +148,11 @@ def _finalize(
                 end = replace(end, fault=error.fault, detail=str(error))
             else:
                 return metadata.outcome_of(record, definition)
+        if filing.is_begun_in(storage, definition.workspace):
+            # It may be that of an attempt before this one, whose record must not come after ours.
+            with workspace_lock(storage, definition.workspace):
+                filing.finish_begun(storage, definition.workspace)
+            metadata.keep_earlier(storage, definition)
         record = records.job_record(definition, end, Described(), at_ns=time.time_ns())
         if end.container is not None or end.fault is not None or end.interruption is not None:
             job_log.write(storage, definition, record, end.raw_log, limits, is_cut=end.log_is_cut)

@@ -89,6 +89,7 @@ def publish_outputs(
             safe_paths.directory(medium_staging, create=True) as medium,
         ):
             check_sizes(high, matched.sizes)
+            log.info("Putting the outputs together")
             gate = Level4Limits.of(definition)
             staging = Staging(volume, high, medium, gate, durable=few, stopped=stopped)
             staged = [
