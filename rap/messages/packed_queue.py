@@ -33,6 +33,7 @@ class WaitingOfRap(Model):
     requires_db: tuple[bool, ...]
     weights: tuple[float, ...]
     since: tuple[float, ...]
+    images: tuple[str, ...] = ("",)
 
 
 def pack(jobs: Iterable[Reservation]) -> tuple[WaitingOfRap, ...]:
@@ -52,11 +53,11 @@ def unpack(packed: Iterable[WaitingOfRap]) -> Iterator[Reservation]:
     for rap in packed:
         columns = (
             rap.actions, rap.job_ids, rap.positions, rap.attempts, rap.requires_db, rap.weights,
-            rap.since,
+            rap.since, rap.images,
         )  # fmt: skip
         count = max(map(len, columns))
         rows = zip(*(_spread(column, count) for column in columns), strict=True)
-        for action, job_id, position, attempt, requires_db, weight, since in rows:
+        for action, job_id, position, attempt, requires_db, weight, since, image in rows:
             request = SlotRequest.model_construct(
                 job_id=job_id or ids.job_id(rap.rap_id, action),
                 workspace=rap.workspace,
@@ -66,6 +67,7 @@ def unpack(packed: Iterable[WaitingOfRap]) -> Iterator[Reservation]:
                 position=position,
                 attempt=attempt,
                 action=action,
+                image=image,
             )
             yield Reservation.model_construct(
                 rap_id=rap.rap_id, request=request, since=since, host=None
@@ -91,6 +93,7 @@ def _packed(jobs: Sequence[Reservation]) -> WaitingOfRap:
         requires_db=_column([request.requires_db for request in requests]),
         weights=_column([request.weight for request in requests]),
         since=_column([job.since for job in jobs]),
+        images=_column([request.image for request in requests]),
     )
 
 

@@ -266,4 +266,5 @@ def test_a_lost_hosts_jobs_run_again_on_another(
     # It was not lost after all: it clears away what it had left.
     assert system.left_over(job_ids) != []
     system.stack.restart(AGENT)
+    eventually(lambda: not system.left_over(job_ids), "the host has cleared away what it had left")
     nothing_is_left(system, rap)

@@ -18,6 +18,7 @@ from rap.messages.slots import Announce, Reweigh
 from rap.messages.workspaces import RapLost
 from workflows.backend.state import BackendState
 from workflows.calls import send_signal
+from workflows.run_length import SENT, RunLength
 from workflows.workspace.start import start_workspace_again
 
 AT_ONCE = 100
@@ -58,8 +59,8 @@ class ErrandList:
 class Runner:
     """Carries errands out, for as long as the backend lives."""
 
-    def __init__(self, state: BackendState, errands: ErrandList) -> None:
-        self._state, self._errands = state, errands
+    def __init__(self, state: BackendState, errands: ErrandList, length: RunLength) -> None:
+        self._state, self._errands, self._length = state, errands, length
         self._ways: dict[ErrandKind, Callable[[Errand], Awaitable[object]]] = {
             ErrandKind.REWEIGH: self._reweigh,
             ErrandKind.ANNOUNCE: _announce,
@@ -72,7 +73,9 @@ class Runner:
         """Run what comes up."""
         while True:
             await workflow.wait_condition(lambda: bool(self._errands))
-            await asyncio.gather(*(self._ways[one.kind](one) for one in self._errands.take()))
+            errands = self._errands.take()
+            self._length.add(SENT * len(errands))
+            await asyncio.gather(*(self._ways[one.kind](one) for one in errands))
             self._errands.done()
 
     async def _reweigh(self, errand: Errand) -> None:

@@ -22,6 +22,7 @@ from rap.models import BackendRequest
 from workflows.backend.errands import AT_ONCE, ErrandList
 from workflows.backend.state import BackendState
 from workflows.calls import on_controller, send_signal
+from workflows.run_length import LOOKED, RunLength
 
 LIMIT = timedelta(seconds=30)
 """For each question: what is not answered by then is asked again on the next round."""
@@ -39,13 +40,14 @@ class Watch:
         self,
         state: BackendState,
         errands: ErrandList,
+        length: RunLength,
         *,
         every_s: float,
         due: float | None,
         touch: Callable[[], None],
         close_windows: Callable[[], None],
     ) -> None:
-        self._state, self._errands = state, errands
+        self._state, self._errands, self._length = state, errands, length
         self._every_s, self._touch, self._close_windows = every_s, touch, close_windows
         self.due = due
         """When the next look round is due; a busy backend continues as new more often than that."""
@@ -56,6 +58,7 @@ class Watch:
         while True:
             await workflow.sleep(self._pause(workflow.time()), summary="look round")
             self.due = None
+            self._length.add(LOOKED)
             # An agent that fell silent shows by the mere passing of time.
             self._touch()
             self._close_windows()

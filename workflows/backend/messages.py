@@ -20,6 +20,7 @@ from workflows.backend.state import BackendState
 from workflows.backend.texts import backend_details
 from workflows.calls import on_records, send_signal
 from workflows.outbox import Outbox
+from workflows.run_length import SENT, TOLD, WRITTEN, RunLength
 
 WRITE_PAUSE_S = 1.0
 """At most one write of the backend's row in this time."""
@@ -35,11 +36,12 @@ class BackendMessages:
         self,
         state: BackendState,
         errands: ErrandList,
+        length: RunLength,
         *,
         unrecorded: Iterable[JobChange] = (),
         written_at: float,
     ) -> None:
-        self._state, self._errands = state, errands
+        self._state, self._errands, self._length = state, errands, length
         self.written_at = written_at
         """When the row was written last."""
         self._undecided = self._unwritten = True
@@ -69,6 +71,7 @@ class BackendMessages:
     def touch(self) -> None:
         """Something may have changed that decisions or readers depend on."""
         self._undecided = self._unwritten = True
+        self._length.add(TOLD)
 
     def record(self, changes: Iterable[JobChange]) -> None:
         """Make the latest stages of jobs known to readers, with the next row."""
@@ -99,6 +102,7 @@ class BackendMessages:
         by_rap: dict[str, list[SlotGrant]] = {}
         for rap, grant in grants:
             by_rap.setdefault(rap, []).append(grant)
+        self._length.add(SENT * len(by_rap))
         await asyncio.gather(
             *(self._send_grants_to(rap, tuple(some)) for rap, some in by_rap.items())
         )
@@ -120,6 +124,7 @@ class BackendMessages:
         self.touch()
 
     async def _send_stops(self, orders: list[tuple[str, StopOrder]]) -> None:
+        self._length.add(SENT * len(orders))
         await asyncio.gather(
             *(send_signal(STOP, workflow_id, order, attempts=5) for workflow_id, order in orders)
         )
@@ -144,6 +149,7 @@ class BackendMessages:
                     namespace=workflow.info().namespace,
                 )
             )
+            self._length.add(WRITTEN)
             self._writing = True
             await on_records(RECORD_BACKEND, update)
             self._writing = False

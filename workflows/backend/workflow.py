@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.backend.start import STEP_LIMIT, that_fits
     from workflows.backend.state import BackendState
     from workflows.outbox import settle
+    from workflows.run_length import TOLD, RunLength
 
 NOBODY_CLOSED = "planned end; the window's workflow was missing"
 
@@ -35,18 +36,20 @@ class BackendWorkflow:
 
     @workflow.init
     def __init__(self, start: BackendStart) -> None:
-        self._longest_history = start.longest_history
+        self._length = RunLength(start.longest_history)
         self._state = BackendState(start)
         self._errands = ErrandList(start.errands)
         self._messages = BackendMessages(
             self._state,
             self._errands,
+            self._length,
             unrecorded=start.unrecorded,
             written_at=start.written_at,
         )
         self._watch = Watch(
             self._state,
             self._errands,
+            self._length,
             every_s=start.look_round_s,
             due=start.looks_round_at,
             touch=self._messages.touch,
@@ -63,10 +66,10 @@ class BackendWorkflow:
         serving = [
             *self._messages.deliver(),
             asyncio.create_task(self._watch.run()),
-            asyncio.create_task(Runner(self._state, self._errands).run()),
+            asyncio.create_task(Runner(self._state, self._errands, self._length).run()),
             asyncio.create_task(self._checks.run()),
         ]
-        await settle(self._is_long, serving)
+        await settle(lambda: self._length.is_long, serving)
         self._messages.wind_down()
         await settle(self._is_idle, serving)
         workflow.continue_as_new(
@@ -170,6 +173,7 @@ class BackendWorkflow:
     @workflow.signal(name=contracts.DATABASE_MODE.name)
     def database_mode(self, mode: orders.DatabaseMode) -> None:
         """Take the finding of a periodic check; a manual setting outranks it."""
+        self._length.add(TOLD)
         if not self._state.manual_maintenance:
             set_maintenance(
                 self._state, self._messages, MaintenanceType.SCHEDULED if mode.maintenance else None
@@ -251,13 +255,6 @@ class BackendWorkflow:
     def _log_order(self, kind: OrderKind, order: orders.Order, detail: str = "") -> None:
         self._state.log_order(kind, now=workflow.time(), by=order.by, why=order.why, detail=detail)
         self._messages.touch()
-
-    def _is_long(self) -> bool:
-        info = workflow.info()
-        return (
-            info.is_continue_as_new_suggested()
-            or info.get_current_history_length() > self._longest_history
-        )
 
     def _is_idle(self) -> bool:
         """Whether all that is not carried over has been carried out."""

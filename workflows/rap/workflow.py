@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows.rap.start import next_start
     from workflows.rap.texts import rap_details
     from workflows.rows import rap_rows
+    from workflows.run_length import CHANGED, SENT, TOLD, RunLength
 
 _CANCELLED = StatusCode.CANCELLED_BY_USER
 
@@ -52,7 +53,7 @@ class RapWorkflow:
 
     @workflow.init
     def __init__(self, start: RapStart) -> None:
-        self._start = start
+        self._start, self._length = start, RunLength(start.longest_history)
         self._jobs = {spec.id: Progress(position, spec) for position, spec in enumerate(start.jobs)}
         if start.state is not None:
             for job, state in zip(self._jobs.values(), start.state.jobs, strict=True):
@@ -128,9 +129,7 @@ class RapWorkflow:
         if not self._messages.is_abreast:
             # While the read model is away little happens; what is yet to be written is not carried.
             return False
-        info = workflow.info()
-        length = info.get_current_history_length()
-        return length >= self._start.longest_history or info.is_continue_as_new_suggested()
+        return self._length.is_long
 
     @property
     def _is_amid_something(self) -> bool:
@@ -192,6 +191,7 @@ class RapWorkflow:
     @workflow.signal(name=contracts.REWEIGH.name)
     def reweigh(self, message: Reweigh) -> None:
         """Take the new weights of the backend's jobs for whatever does not run yet."""
+        self._length.add(TOLD + SENT)
         for job in self._jobs.values():
             weight = weight_of(job.spec, message.weights)
             if job.is_over or weight == job.spec.weight:
@@ -206,6 +206,7 @@ class RapWorkflow:
         self._announce()
 
     def _announce(self) -> None:
+        self._length.add(TOLD + SENT)
         jobs = self._jobs.values()
         holds = (job.slot_hold() for job in jobs)
         self._messages.announce(
@@ -348,6 +349,7 @@ class RapWorkflow:
             image_id=outcome.image_id if outcome else None,
         )
         job.take(change)
+        self._length.add(CHANGED)
         self._messages.record(change)
         if job.is_over:
             self._dependencies.reach(job.spec.id, code.state)

@@ -33,6 +33,7 @@ with workflow.unsafe.imports_passed_through():
     from rap.rows import IntentSettlement, IntentState, JobChanges
     from workflows.calls import for_client, on_records, passes, send_signal
     from workflows.outbox import Outbox, settle
+    from workflows.run_length import CHANGED, CREATED, LOOKED, SENT, TOLD, RunLength
     from workflows.texts import workspace_details
     from workflows.workspace.closed_raps import closed_raps, end_closed_rap
     from workflows.workspace.creating import RapCreation, not_now
@@ -43,6 +44,9 @@ FIRST_QUESTION_WITHIN = timedelta(minutes=1)
 REMEMBER_REFUSALS_S = 24 * 3600
 TRY_AGAIN = timedelta(seconds=10)
 _NOTHING_CREATED = (CreateOutcome.NOTHING_TO_DO, CreateOutcome.REFUSED, CreateOutcome.FAILED)
+LONGEST_HISTORY = 4000
+"""Events after which a workspace continues as new."""
+
 WINDING_DOWN_S = 30.0
 """Who lost its RAP is being stopped, unless it has just come to its own end."""
 
@@ -55,6 +59,7 @@ class WorkspaceWorkflow:
     def __init__(self, start: WorkspaceStart) -> None:
         self._backend, self._workspace = start.backend, start.workspace
         self._jobs = WorkspaceJobs(start)
+        self._length = RunLength(LONGEST_HISTORY)
         self._refused = dict(start.refused)
         self._creating = asyncio.Lock()
         self._was_asked = False
@@ -98,6 +103,7 @@ class WorkspaceWorkflow:
         no part.
         """
         self._was_asked = True
+        self._length.add(CREATED)
         until = workflow.time() + min(request.budget, deadlines.WORKSPACE_S)
         try:
             async with self._alone(until):
@@ -124,6 +130,7 @@ class WorkspaceWorkflow:
     async def settle_rap(self, request: SettleRequest) -> SettleAnswer:
         """Say what became of a create; if nothing did, nothing ever will."""
         self._was_asked = True
+        self._length.add(CREATED)
         until = workflow.time() + deadlines.WORKSPACE_S
         try:
             async with self._alone(until):
@@ -167,6 +174,7 @@ class WorkspaceWorkflow:
         How those end that a host has is for it to tell.
         """
         self._was_asked = True
+        self._length.add(CHANGED + SENT)
         at = workflow.time()
         if not self._is_recovered:
             until = workflow.time() + deadlines.WORKSPACE_S
@@ -191,6 +199,7 @@ class WorkspaceWorkflow:
     def jobs_finished(self, message: JobsFinished) -> None:
         """Take note of finished jobs, and tell the RAPs that wait for them."""
         self._was_asked = True
+        self._length.add(TOLD)
         if not self._is_recovered:
             # What is being looked up may be older than this; what waits for it is not known yet.
             self._early.append(message)
@@ -204,6 +213,7 @@ class WorkspaceWorkflow:
     def rap_lost(self, message: RapLost) -> None:
         """Take note of a RAP whose workflow was terminated: its unfinished jobs end."""
         self._was_asked = True
+        self._length.add(TOLD + LOOKED)
         self._announcements.put(message)
 
     @workflow.query(name=contracts.CURRENT_JOBS.name)
@@ -220,6 +230,7 @@ class WorkspaceWorkflow:
                 await self._tell(*item)
 
     async def _tell(self, rap_id: str, message: JobsFinished) -> None:
+        self._length.add(SENT)
         await self._creation.until_started(rap_id)
         rap = ids.rap_workflow_id(self._workspace, rap_id)
         while not await send_signal(contracts.DEPENDENCIES_FINISHED, rap, message, attempts=3):
@@ -305,7 +316,7 @@ class WorkspaceWorkflow:
     def _may_leave(self) -> bool:
         idle = workflow.all_handlers_finished() and self._announcements.is_empty
         nothing_to_remember = self._jobs.is_empty and not self._refused
-        return idle and (nothing_to_remember or workflow.info().is_continue_as_new_suggested())
+        return idle and (nothing_to_remember or self._length.is_long)
 
     def _carried_over(self) -> WorkspaceStart:
         forget = workflow.time() - REMEMBER_REFUSALS_S

@@ -156,6 +156,8 @@ def test_dev_server_is_started_with_all_search_attributes_and_the_quick_settings
         assert f"{name}={kind}" in command
     for name, value in DYNAMIC_CONFIG.items():
         assert f"{name}={value}" in command
+    # A backend of thousands of waiting jobs gets its signals while it takes a long step.
+    assert "history.maximumBufferedEventsBatch=2000" in command
     assert command[command.index("--db-filename") + 1] == "t.db"
     assert "journal_mode=wal" in command
     assert "--headless" not in command
