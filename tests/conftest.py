@@ -3,7 +3,9 @@
 How hard the property tests look: a few hundred examples, or ``--hypothesis-profile nightly``.
 """
 
+import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,19 @@ def pytest_configure() -> None:
     # A run in the background of a script ignores Ctrl-C, and so would all that it starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+_CLOCKS = ((asyncio, "sleep", asyncio.sleep), (time, "monotonic", time.monotonic))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """Servers in other threads of the process go by its clock: a test that patches it stops them,
+    and has to patch a name of the tested module instead.
+    """
+    patched = [name for module, name, real in _CLOCKS if getattr(module, name) is not real]
+    yield
+    assert not patched, f"everybody's clock was patched: {', '.join(patched)}"
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,10 @@ Nothing is changed. What one record lacks is said for that file; the rest is ans
 
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from time import monotonic, sleep
 from typing import NamedTuple
 
 from rap.errors import JobFault, RapError
@@ -100,11 +100,11 @@ def filing_is_over(storage: Storage, workspace: str, *, within_s: float = PATIEN
 
     As long as no agent runs, nobody ends what a killed one has begun.
     """
-    end = time.monotonic() + within_s
+    end = monotonic() + within_s
     while filing.is_begun_in(storage, workspace):
-        if time.monotonic() > end:
+        if monotonic() > end:
             return False
-        time.sleep(LOOK_EVERY_S)
+        sleep(LOOK_EVERY_S)
     return True
 
 

@@ -74,9 +74,10 @@ class Runner:
         while True:
             await workflow.wait_condition(lambda: bool(self._errands))
             errands = self._errands.take()
-            self._length.add(SENT * len(errands))
             await asyncio.gather(*(self._ways[one.kind](one) for one in errands))
             self._errands.done()
+            # Not before: each run has to get some done, however few it may do.
+            self._length.add(SENT * len(errands))
 
     async def _reweigh(self, errand: Errand) -> None:
         weights = self._state.weights.of_workspace(errand.workspace)

@@ -194,9 +194,9 @@ def test_results_that_stay_half_filed_are_told(
     keep(EXTRACT)
     (backend.high / "output/data.csv").write_text("newer")
     monkeypatch.setattr("worker_agent.workspace.filing.is_begun_in", lambda *_: True)
-    monkeypatch.setattr("worker_agent.operations.provenance.time.sleep", lambda _: None)
+    monkeypatch.setattr("worker_agent.operations.provenance.sleep", lambda _: None)
     ticks = itertools.count(step=10)
-    monkeypatch.setattr("worker_agent.operations.provenance.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr("worker_agent.operations.provenance.monotonic", lambda: next(ticks))
     assert run_app(["agent", "provenance", "ws/output/data.csv"]) == 0
     out, err = capsys.readouterr()
     assert "changed by hand since" in out
