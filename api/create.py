@@ -25,10 +25,6 @@ from rap.telemetry import traces
 log = structlog.get_logger()
 
 _NOT_KNOWN = "What became of the request is not known yet."
-_STILL_FETCHING = (
-    "The repository is still being fetched. The request is kept and carried through when it is "
-    "there; it need not be sent again."
-)
 _OURS = ("budget", "number")
 _WAY_BACK_S = API_S - WORKSPACE_S
 _LEAST_S = 1.0
@@ -105,9 +101,6 @@ def _answer(request: CreateRequest, answer: CreateAnswer) -> JsonAnswer:
         case CreateOutcome.NOT_NOW:
             log.warning("A create cannot be decided yet", rap=rap_id, reason=answer.details)
             raise OutcomeUnknown(_NOT_KNOWN)
-        case CreateOutcome.STILL_FETCHING:
-            log.info("A create waits for its repository", rap=rap_id, reason=answer.details)
-            raise OutcomeUnknown(_STILL_FETCHING)
         case CreateOutcome.INCONSISTENT:
             raise Refused(
                 HTTPStatus.BAD_REQUEST,

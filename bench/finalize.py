@@ -4,9 +4,6 @@ Two shapes: a thousand small tables, and one file of a gibibyte. Each is divided
 ``cp -r``, ``sync`` and ``sha256sum`` take for the same files in the same run: that much has to be
 done in any case, since a record may name only what the disk really holds. The two take turns, so
 that a noisy machine treats both alike; medians are compared.
-
-With ``--against COMMIT`` the same is asked of two versions of the product, turn about, each in a
-process of its own.
 """
 
 import asyncio
@@ -15,7 +12,6 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -111,58 +107,13 @@ def copying(base: Path, fill: Callable[[Path], None], *, copies: int) -> float:
     return time.perf_counter() - began
 
 
-def once(name: str, folder: Path | None) -> float:
-    fill, level = SHAPES[name]
-    base = Path(tempfile.mkdtemp(prefix="rap-bench-", dir=folder))
-    try:
-        return publishing(base, fill, level)
-    finally:
-        shutil.rmtree(base)
-
-
-def compared(commit: str, rounds: int, folder: Path | None) -> dict[str, object]:
-    """This version and that of a commit, by turns."""
-    here = Path(__file__).parents[1]
-    there = Path(tempfile.mkdtemp(prefix="rap-bench-tree-"))
-    worktree = ["git", "-C", str(here), "worktree"]
-    subprocess.run([*worktree, "add", "-q", "--detach", str(there), commit], check=True)
-    try:
-        shutil.copy(__file__, there / "bench/finalize.py")
-        results: dict[str, object] = {}
-        for name in SHAPES:
-            times: dict[Path, list[float]] = {there: [], here: []}
-            for _ in range(rounds):
-                for tree, taken in times.items():
-                    command = [sys.executable, "-m", "bench.finalize", "--once", name]
-                    command += ["--folder", str(folder)] if folder else []
-                    ran = subprocess.run(command, cwd=tree, check=True, capture_output=True)
-                    taken.append(float(ran.stdout))
-            before, now = (statistics.median(times[tree]) for tree in (there, here))
-            results[name] = {
-                "before_s": round(before, 3),
-                "now_s": round(now, 3),
-                "quotient": round(now / before, 3),
-            }
-        return results
-    finally:
-        subprocess.run([*worktree, "remove", "--force", str(there)], check=True)
-
-
 def main(
     rounds: Annotated[int, typer.Option(help="Measurements of each.")] = 3,
     folder: Annotated[Path | None, typer.Option(help="Where to write; a disk, not memory.")] = None,
-    against: Annotated[str | None, typer.Option(help="A commit to compare this with.")] = None,
-    shape: Annotated[str | None, typer.Option("--once", help="Publish this shape once.")] = None,
 ) -> None:
     """Measure both shapes; prints JSON, seconds and their quotients."""
     structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
-    if shape is not None:
-        typer.echo(once(shape, folder))
-        return
-    if against is not None:
-        typer.echo(json.dumps(compared(against, rounds, folder), indent=2))
-        return
-    results: dict[str, object] = {}
+    results = {}
     for name, (fill, level) in SHAPES.items():
         # What passes the gate is copied twice: into the workspace, and to level 4.
         copies = 2 if level is PrivacyLevel.MODERATELY_SENSITIVE else 1

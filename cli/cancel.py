@@ -21,10 +21,10 @@ def cancel(
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Cancel jobs of a RAP, and wait until they have ended.
+    """Cancel jobs of a RAP, and wait until that shows.
 
-    Jobs that wait for a cancelled one fail. A job that ends or files its outputs before its host
-    hears of it keeps its result, but runs again when a later request needs its action.
+    Jobs that wait for a cancelled one fail. A named action that has ended keeps its result, but
+    counts as never run for later requests.
 
     Example: rap cancel a1b2c3d4e5f6g7h8 make_table make_plot
     """
@@ -39,10 +39,8 @@ def cancel(
     if chosen:
         with patience(out, "Waiting for the jobs to end …"):
             ask(lambda client: requests.cancel(client, records, rap_id, chosen))
-            ended = requests.wait_until_seen(records, rap_id, chosen)
+            requests.wait_until_seen(records, rap_id, chosen)
         say(out, f"{counted(len(chosen), 'action')} cancelled")
-        for line in requests.came_too_late(ended):
-            say(out, line)
     else:
         say(out, f"All jobs of RAP {rap_id} have ended already; nothing was cancelled.")
     if as_json:

@@ -56,7 +56,7 @@ def run(
             database=database,
             force_run_dependencies=force_run_dependencies,
         )
-        return request, await create(client, request, tell=lambda text: say(out, text))
+        return request, await create(client, request)
 
     try:
         with patience(out, "Waiting for the controller …"):

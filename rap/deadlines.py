@@ -37,13 +37,9 @@ TRIES = 3
 """Of an activity that a client waits for."""
 
 GIT_S = 18.0
-"""Git for one answer to a create, attempts and waits together. What is left is for reading the
+"""Each step of git for a create, attempts and waits together. What is left is for reading the
 project; and git's own failure is told to the client, which a time limit of Temporal would not be.
-A fetch that takes longer goes on, and the next request joins it.
 """
-
-FETCH_S = 600.0
-"""A fetch, attempts and waits together, whoever waits for it."""
 
 GIT_ASKS_S = 8.0
 """Asking a remote for its refs comes first, and must leave time for a fetch."""

@@ -140,10 +140,6 @@ class Fault(StrEnum):
     IMAGE_PULL_FAILED = "image_pull_failed"
     INPUT_MISSING = "input_missing"
     INPUT_RECORD_MISSING = "input_record_missing"
-    INPUT_REPLACED = "input_replaced"
-    """A file in the workspace is not what a succeeded job of a needed action has filed."""
-    INPUT_CHANGED = "input_changed"
-    """One changed again and again while it was copied."""
     DATABASE_NOT_CONFIGURED = "database_not_configured"
     DATABASE_NETWORK_MISSING = "database_network_missing"
     DISK_FULL = "disk_full"
@@ -164,7 +160,6 @@ TRANSIENT_FAULTS = frozenset(
     {
         Fault.GIT_UNREACHABLE,
         Fault.IMAGE_PULL_FAILED,
-        Fault.INPUT_CHANGED,
         Fault.DATABASE_NETWORK_MISSING,
         Fault.DISK_FULL,
         Fault.DISK_READ_ONLY,
@@ -213,21 +208,11 @@ class JobOutcome(Egress):
     has_unmatched_patterns: bool = False
     has_level4_excluded_files: bool = False
     fault: Fault | None = None
-    need: Count | None = None
-    """Of INPUT_REPLACED: whose files were replaced, as a place in the action's needs, from 0."""
     interruption: Interruption | None = None
     image_id: str | None = Field(default=None, pattern=SHA256)
     stages: dict[Stage, Moment] = Field(default_factory=dict)
     """When each stage was entered, seconds since the epoch by the agent's clock."""
     metrics: Metrics | None = None
-
-
-class Discarded(Egress):
-    """The answer to an order to leave nothing of an attempt behind."""
-
-    outcome: JobOutcome | None = None
-    """How the attempt ended, which may have been before the order; ``None`` if a later attempt at
-    the job is what counts."""
 
 
 class JobProgress(Egress):

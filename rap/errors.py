@@ -6,8 +6,7 @@
     ├── RequestRefused              the client mends it; nothing was created; never retried
     ├── ConfigurationError          the operator mends it; the process does not start
     ├── Unavailable                 a service this process needs does not answer; retried
-    │   ├── RemoteAway              the remote of a repository does not answer, for now
-    │   └── StillFetching           a repository is being fetched, which goes on
+    │   └── RemoteAway              the remote of a repository does not answer, for now
     ├── NotFetched                  to be asked of a git that fetches
     ├── GitError                    the answer is no; its text is fit for a client
     │   ├── RepositoryRefused       the remote has no such repository, or not for us
@@ -62,12 +61,6 @@ class Unavailable(RapError):
 class RemoteAway(Unavailable):
     """The remote of a repository did not answer, or not with what will stay its answer: a time
     limit, DNS, TLS, a connection that broke, 5xx. The text shows the original URL, never a token.
-    """
-
-
-class StillFetching(Unavailable):
-    """A fetch takes longer than whoever asked can wait. It goes on, and who asks again joins it.
-    The text shows the original URL.
     """
 
 

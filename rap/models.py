@@ -258,9 +258,6 @@ class JobDefinition(Model):
     env: dict[str, str] = Field(default_factory=dict)
     inputs: tuple[str, ...] = ()
     input_job_ids: tuple[str, ...] = ()
-    """The job whose outputs each need is met by, in the order of the needs."""
-    needs: tuple[str, ...] = ()
-    """The actions that are needed, in their order; empty in definitions of earlier versions."""
     output_spec: dict[str, PrivacyLevel] = Field(default_factory=dict)
     """Glob pattern to privacy level."""
     allow_database_access: bool = False

@@ -4,12 +4,10 @@ docs/spec/agent.md 6).
 The controller checks before it plans anything; each agent checks again, since it trusts nobody.
 """
 
-import asyncio
 import re
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from rap.branch_verdicts import BranchVerdicts, Verdict
 from rap.errors import RequestRefused, UnknownRef
 from rap.git import GitCache
 from rap.models import RefusalKind
@@ -66,40 +64,30 @@ async def validate_study(
     commit: str,
     allowed_orgs: Collection[str],
     allow_local: bool,
-    rap_id: str = "",
-    verdicts: BranchVerdicts | None = None,
 ) -> None:
     """Accept a commit only from a branch of a repository of an allowed organisation.
 
     The branch matters: GitHub serves commits of forks and of pull requests as if they belonged to
     the repository, so without it anybody could have code of their own run here.
 
-    Git is asked only when the checks that need no network have passed, and with ``verdicts`` once
-    for each RAP: that the commit was on the branch is kept there, and its code here. With
-    ``allow_local`` paths of this machine pass without any check.
+    Git is asked only when the checks that need no network have passed; with ``allow_local`` paths
+    of this machine pass without any check.
 
     Raises:
         RequestRefused: with the sentence for the client; ``kind`` is ``REPOSITORY``.
-        GitError: the repository cannot be read, or RemoteAway: not now.
+        GitError: the repository cannot be read.
     """
     if is_local(repo_url, allow_local=allow_local):
         return
     validate_repository_url(repo_url, allowed_orgs)
     if not branch.strip():
         raise _refused("A branch name must be supplied")
-    verdict = Verdict(rap_id=rap_id, repo_url=repo_url, branch=branch, commit=commit)
-    if verdicts is not None and await asyncio.to_thread(verdicts.stands, verdict):
-        return
     try:
         reachable = await git.commit_is_on_branch(repo_url, branch, commit)
     except UnknownRef:
         raise _refused(f"Could not find branch '{branch}'") from None
     if not reachable:
         raise _refused(f"Could not find commit on branch '{branch}': {commit}")
-    if verdicts is not None:
-        # It is of use only together with the code, which nobody may have later.
-        await git.fetch(repo_url, commit)
-        await asyncio.to_thread(verdicts.keep, verdict)
 
 
 def _refused(message: str) -> RequestRefused:

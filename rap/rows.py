@@ -104,9 +104,6 @@ class JobChanges(Model):
     created: RapRows | None = None
     """Set with the first changes of a RAP; inserts the jobs that are not there yet."""
     changes: tuple[JobChange, ...] = ()
-    cancelled: dict[str, float] = Field(default_factory=dict)
-    """Job id to the time at which its user cancelled it, whatever has become of it; the first time
-    stays."""
 
 
 class RapEnding(Model):
@@ -120,8 +117,6 @@ class JobStates(Model):
     """The states of some jobs, by their ids."""
 
     states: dict[str, State]
-    unfiled: tuple[str, ...] = ()
-    """Those of them that have ended and filed nothing (:data:`rap.status.UNFILED_CODES`)."""
 
 
 class IntentSettlement(Model):

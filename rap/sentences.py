@@ -4,7 +4,7 @@ The agent writes these sentences into the job's own record, the controller into 
 both know only numbers, so both say the same.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from rap.durations import exactly
 from rap.egress import ExitNote, Fault, Interruption
@@ -88,11 +88,6 @@ FAULT_SENTENCES: dict[Fault, str] = {
         "The backend has no record of the outputs of an earlier job that this one needs; please "
         "run that action again."
     ),
-    Fault.INPUT_REPLACED: (
-        "A file that this job needs from an earlier job was replaced by another job since; please "
-        "run the action that makes it again. See job log for details."
-    ),
-    Fault.INPUT_CHANGED: "A file that this job needs was being changed while it was copied.",
     Fault.DATABASE_NOT_CONFIGURED: "The database is not configured on this backend.",
     Fault.DATABASE_NETWORK_MISSING: "The database network is not available on this backend.",
     Fault.DISK_FULL: "The backend has run out of disk space.",
@@ -112,24 +107,6 @@ FAULT_SENTENCES: dict[Fault, str] = {
     Fault.CHECK_ANSWER_REFUSED: "The answer of the database check is none of the allowed ones.",
     Fault.UNEXPECTED: "The tech team can find the cause in the backend's log.",
 }
-
-
-def fault_sentence(fault: Fault, *, need: int | None = None, needs: Sequence[str] = ()) -> str:
-    """The sentence for a fault; with the name of a needed action, where it is about one.
-
-    ``need`` is its place in ``needs``; one out of bounds names none.
-    """
-    if fault is not Fault.INPUT_REPLACED or need is None or not 0 <= need < len(needs):
-        return FAULT_SENTENCES[fault]
-    return replaced_input_sentence(needs[need])
-
-
-def replaced_input_sentence(action: str) -> str:
-    """What is shown of a job that did not start, because an input is not what an action filed."""
-    return (
-        f"An input made by {action} was replaced by another job since; please run {action} again. "
-        "See job log for details."
-    )
 
 
 CLOSED_SENTENCES: dict[Fault, str] = {

@@ -95,9 +95,6 @@ FINAL_CODES = frozenset(
     }
 )
 
-UNFILED_CODES = frozenset({StatusCode.CANCELLED_BY_USER, StatusCode.DEPENDENCY_FAILED})
-"""A job that ended so has filed nothing: the files of the job before it stand as they were."""
-
 # How far along one attempt is with each code. A reset code opens the next attempt.
 _ORDER = (
     {StatusCode.CREATED, *RESET_CODES},

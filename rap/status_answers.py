@@ -13,9 +13,9 @@ from typing import Any
 
 import orjson
 
-from rap.egress import SILENT_AFTER_S, Fault, closed_by
+from rap.egress import SILENT_AFTER_S, closed_by
 from rap.rows import BackendRow, HoldUp
-from rap.sentences import CODE_SENTENCES, FAULT_SENTENCES, WAITING_HEAVY, closed_sentence
+from rap.sentences import CODE_SENTENCES, WAITING_HEAVY, closed_sentence
 from rap.status import FINAL_CODES, RUNNING_CODES, State, StatusCode
 from rap.stored_jobs import AwaitedJob, StatusRow, StoredJob
 from rap.windows import WindowKind
@@ -31,9 +31,6 @@ _MOST_NAMES = 3
 # Looked up, because asking an enumeration a thousand times takes its time.
 _STATES = {code: code.state.value for code in StatusCode}
 _TEXTS = {code: code.value for code in StatusCode}
-
-BEING_CANCELLED = "being cancelled"
-"""Of a job whose host has yet to tell whether the cancel came in time."""
 
 Shown = StoredJob | StatusRow
 NONE_AWAITED: Mapping[str, AwaitedJob] = {}
@@ -52,11 +49,6 @@ class BackendView:
             self.places[entry.job_id] = places[entry.requires_db]
         self.running = Counter(entry.requires_db for entry in row.slots)
         """How many database jobs hold a slot, and how many others."""
-        self._troubles = {
-            (report.host, progress.job_id): progress.trouble
-            for report in row.agents
-            for progress in report.jobs
-        }
         self._hosts = {entry.job_id: entry.host for entry in row.slots}
         self._seen = {report.host: report.at for report in row.agents}
 
@@ -77,10 +69,6 @@ class BackendView:
         moment = min(now, self.row.updated_at)
         living = [each for each in self.row.agents if each.at > moment - SILENT_AFTER_S]
         return closed_sentence(closed_by(living, requires_db=requires_db))
-
-    def trouble(self, job_id: str) -> Fault | None:
-        """Why the host that has a job must try again what it does for it, if it must."""
-        return self._troubles.get((self._hosts.get(job_id, ""), job_id))
 
     def silent_since(self, job_id: str, now: float) -> float | None:
         """The last report of the host that runs a job, if that is too long ago."""
@@ -139,8 +127,6 @@ def shown_status(
     sentence = job.status_message if code is stored else CODE_SENTENCES[code]
     if code is StatusCode.WAITING_ON_WORKERS:
         sentence = WAITING_HEAVY if job.weight > 1 else CODE_SENTENCES[code]
-    if job.cancelled_at is not None:
-        return code, f"{sentence} ({BEING_CANCELLED})"
     detail = _what_holds(job, code, backend, now, awaited)
     return code, f"{sentence} ({detail})" if detail else sentence
 
@@ -222,12 +208,7 @@ def _place_in_the_queue(job: Shown, backend: BackendView) -> str:
 
 def _running_message(job: Shown, backend: BackendView | None, now: float) -> str:
     told = [job.status_code.value] if job.status_code in _TOLD_STAGES else []
-    if job.cancelled_at is not None:
-        told.append(BEING_CANCELLED)
     silent = backend.silent_since(job.id, now) if backend else None
-    trouble = backend.trouble(job.id) if backend else None
-    if silent is None and trouble is not None:
-        told.append(f"tried again after a fault: {FAULT_SENTENCES[trouble]}")
     if silent is not None:
         told.append(f"backend out of contact since {whole_seconds(int(silent))}")
     return f"{job.status_message} ({', '.join(told)})" if told else job.status_message

@@ -40,9 +40,6 @@ class StoredJob(NamedTuple):
     """What only its spans tell."""
     wait_for: tuple[str, ...]
     """The ids of the jobs that it waits for, of its RAP and of others."""
-    cancelled_at: int | None = None
-    """When its user cancelled it, be it after its end. Until it has ended, only its host knows
-    whether that was in time."""
 
 
 class Move(NamedTuple):
@@ -74,7 +71,6 @@ class StatusRow(NamedTuple):
     """JSON, as the next two."""
     metrics: str
     wait_for: str
-    cancelled_at: int | None = None
 
 
 class AwaitedJob(NamedTuple):

@@ -19,7 +19,6 @@ NO_TIMES = {
     "workflows/rap/attempts.py EarlierAttempts._ask sleep": "a turn of the event loop",
     "cli/jobs.py jobs limit": "rows of a table",
     "infra/processes.py Service.started_at": "a moment",
-    "worker_agent/workspace/provenance.py ProvenanceRecord.created_at": "a moment",
     "rap/temporal/messages.py execute_update_with_start timeout": "ends a call that has ended",
 }
 """What looks like one and is none."""

@@ -27,10 +27,8 @@ from worker_agent.state.attempts import key_of
 from worker_agent.workspace import metadata
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.cleanup import remove_volume
-from worker_agent.workspace.copying import Interrupted
 from worker_agent.workspace.finalize import finalize, finish_recorded
 from worker_agent.workspace.prepare import prepare
-from worker_agent.workspace.replaced_inputs import INPUT_FAULTS, InputsReplaced
 
 log = structlog.get_logger()
 
@@ -49,8 +47,7 @@ class Attempt:
         # Whoever started a program must not be given up while the engine is away.
         self._has_run = host.runs.latest(self._key) is not None
         self.publishing = asyncio.Lock()
-        """Held while a thread keeps the results, which nobody can cancel. Whoever wants to stop the
-        attempt says so to the thread, by the order on record, and waits for what comes of it."""
+        """Held while results are published: whoever wants to stop the attempt waits for it."""
 
     async def run(self) -> JobOutcome:
         """Carry the attempt on to its end. Expected failures are outcomes, never exceptions."""
@@ -91,10 +88,8 @@ class Attempt:
             return await self._settle(AttemptEnd(interruption=interrupted.by))
         if container is None:
             return await self._settle(_CANCELLED)
-        try:
+        async with self.publishing:
             return await self._conclude_run(container)
-        except Interrupted:
-            return await self._settle(_CANCELLED)
 
     async def _run_program(self) -> ContainerFacts | None:
         """See to it that the program runs to its end, once; ``None``: an order came instead.
@@ -153,8 +148,7 @@ class Attempt:
         self._job.enter(Stage.PREPARING)
         if (closed := gatekeeper.concerning(host, definition)) is not None:
             raise TransientFault(closed, "the host is closed to this job")
-        note = host.attempts.note_volume
-        await prepare(definition, host.storage, host.git, host.settings, note)
+        await prepare(definition, host.storage, host.git, host.settings)
         host.attempts.prepared(definition)
         try:
             image = await ensure_image(
@@ -211,26 +205,16 @@ class Attempt:
         definition, host, container = self._definition, self._host, end.container
         self._job.enter(Stage.FINALIZING)
         if container is not None:
-            is_cut = await program_log.fetch(host, container, self._raw_log)
+            await program_log.fetch(host, container, self._raw_log)
             await asyncio.to_thread(metadata.keep_earlier, host.storage, definition)
             folder = host.storage.log_dir(definition)
             metrics = await asyncio.to_thread(
                 host.usage.conclude, definition.attempt_name, container.id, folder
             )
-            end = replace(end, raw_log=self._raw_log, log_is_cut=is_cut, metrics=metrics)
+            end = replace(end, raw_log=self._raw_log, metrics=metrics)
         stages = stage_times(host, definition, container, finalizing_at=self._job.since)
-        inputs = host.attempts.inputs(definition.attempt_name)
-        laid_out = host.attempts.laid_out(definition.attempt_name)
-        end = replace(end, stages=stages, inputs=inputs, laid_out=laid_out)
-        outcome = await finalize(
-            definition,
-            host.storage,
-            host.git,
-            end,
-            stopped=host.attempts.stop_of(self._key),
-            alone=self.publishing,
-        )
-        return await self._ended(outcome)
+        end = replace(end, stages=stages)
+        return await self._ended(await finalize(definition, host.storage, host.git, end))
 
     async def _conclude_run(self, container: ContainerFacts) -> JobOutcome:
         """The same for a program that ran to its end; it may have failed with a disk under it."""
@@ -270,7 +254,7 @@ class Attempt:
 
     async def _give_up(self, fault: JobFault) -> JobOutcome:
         try:
-            return await self._settle(_end_by(fault))
+            return await self._settle(AttemptEnd(fault=fault.fault, cause=str(fault)))
         except Exception:
             log.exception("a failed attempt could not be recorded")
             return self._unrecorded(Ending.FAILED, fault.fault)
@@ -329,16 +313,6 @@ class Attempt:
             fault=fault,
             stages={Stage.FINALIZED: time.time()},
         )
-
-
-def _end_by(fault: JobFault) -> AttemptEnd:
-    """The end of an attempt that met a fault, with what its author can be told of it."""
-    end = AttemptEnd(fault=fault.fault, cause=str(fault))
-    if fault.fault in INPUT_FAULTS:
-        end = replace(end, detail=str(fault))
-    if isinstance(fault, InputsReplaced):
-        end = replace(end, need=fault.need, replaced_inputs=fault.files)
-    return end
 
 
 def belongs(container: ContainerFacts, task_id: str) -> bool:

@@ -18,21 +18,14 @@ from temporalio.worker import (
     Interceptor,
 )
 
-from rap.egress import (
-    Acknowledged,
-    DatabaseStatusAnswer,
-    DataCheckAnswer,
-    Discarded,
-    JobOutcome,
-    JobProgress,
-)
+from rap.egress import Acknowledged, DatabaseStatusAnswer, DataCheckAnswer, JobOutcome, JobProgress
 
 log = structlog.get_logger()
 
 RESTART = "AgentRestart"
 RETRY_DELAY = 0.1
 """Seconds after which an activity that was given back is handed out again."""
-RESULTS = (JobOutcome, Discarded, DatabaseStatusAnswer, DataCheckAnswer, Acknowledged)
+RESULTS = (JobOutcome, DatabaseStatusAnswer, DataCheckAnswer, Acknowledged)
 HEARTBEATS = (JobProgress,)
 
 

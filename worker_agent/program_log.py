@@ -31,10 +31,8 @@ PERHAPS_LOST = (
 )
 
 
-async def fetch(host: Host, container: ContainerFacts, into: Path) -> bool:
+async def fetch(host: Host, container: ContainerFacts, into: Path) -> None:
     """Write the log of an ended container to a file, or as much of it as there is to be had.
-
-    Whether it was so long that its first lines are left out.
 
     Failures are counted beside the file, so that a new agent does not begin to count again.
 
@@ -45,7 +43,7 @@ async def fetch(host: Host, container: ContainerFacts, into: Path) -> bool:
     before = await host.engine.system.run()
     failures = _counter(into)
     try:
-        is_cut = await host.engine.containers.logs(container.id, into)
+        await host.engine.containers.logs(container.id, into)
         await _make_sure_it_lived(host, before)
     except TransientFault as fault:
         if fault.fault is not Fault.ENGINE_UNAVAILABLE:
@@ -54,10 +52,9 @@ async def fetch(host: Host, container: ContainerFacts, into: Path) -> bool:
             raise
         log.exception("the log of a program is given up: the engine cannot read it")
         _add_line(into, LOST)
-        return False
-    if failures.exists():
-        _add_line(into, PERHAPS_LOST)
-    return is_cut
+    else:
+        if failures.exists():
+            _add_line(into, PERHAPS_LOST)
 
 
 async def _make_sure_it_lived(host: Host, before: EngineRun) -> None:

@@ -15,8 +15,6 @@ from worker_agent.engine.facts import ContainerFacts
 
 log = structlog.get_logger()
 
-_ORDER = {stage: place for place, stage in enumerate(Stage)}
-
 
 class Job:
     """One attempt at a job, while this process works on it."""
@@ -41,27 +39,21 @@ class Job:
         """Set when this process has let go of the job."""
         self._on_change = on_change
         self._shown: Stage | None = None
-        self._troubled_at = self.stage
 
     def enter(self, stage: Stage, since: float | None = None) -> None:
-        """A stage was reached, now or earlier; nothing happens while it stays the same.
-
-        A trouble is over once the job gets beyond the stage where it was: each try begins anew.
-        """
+        """A stage was reached, now or earlier; nothing happens while it stays the same."""
         if stage is self._shown:
             return
         before = self._shown.name if self._shown else None
         log.info(f"State change for job {self.definition.id}: {before} -> {stage.name}")
         self._shown = self.stage = stage
         self.since = time.time() if since is None else since
-        if _ORDER[stage] > _ORDER[self._troubled_at]:
-            self.trouble = None
+        self.trouble = None
         self.spans.reached(stage)
         self._on_change()
 
     def in_trouble(self, fault: Fault | None) -> None:
         """Something is being tried again, or works again."""
-        self._troubled_at = self.stage
         if fault is not self.trouble:
             self.trouble = fault
             if fault is not None:

@@ -14,7 +14,6 @@ from worker_agent.database.checks import DatabaseChecks
 from worker_agent.egress_guard import AgentRestart
 from worker_agent.engine.facts import EngineState
 from worker_agent.host import Host
-from worker_agent.workspace import filing
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.metadata import load
 
@@ -62,7 +61,6 @@ async def remove_orphans(host: Host) -> None:
 async def settle_the_past(host: Host, client: Client) -> None:
     """Everything about the agent's predecessor."""
     host.attempts.forget_old_stopped(time.time())
-    await asyncio.to_thread(filing.finish_all_begun, host.storage)
     await remove_orphans(host)
     try:
         await DatabaseChecks(host).remove_left_overs()

@@ -135,7 +135,6 @@ async def _serve(settings: AgentSettings, stop: asyncio.Event) -> None:
                 helper.cancel()
             await asyncio.gather(*(each.shutdown() for each in own))
             await asyncio.gather(*serving)
-            await host.git.close()
 
 
 async def _always(work: Callable[[], Awaitable[None]]) -> None:

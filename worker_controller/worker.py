@@ -20,8 +20,7 @@ from activities.controller.reusable_actions import ReusableActionsActivities
 from activities.controller.weight_files import WeightFiles
 from activities.controller.workflow_states import WorkflowStates
 from rap import ids
-from rap.branch_verdicts import BranchVerdicts
-from rap.git import WHAT_IS_HERE, WITHIN_A_CREATE, GitCache, git_cache
+from rap.git import WHAT_IS_HERE, WITHIN_A_CREATE, git_cache
 from rap.records import Records
 from rap.settings import ControllerSettings
 from worker_controller.backends import configure_backends, keep_backends
@@ -53,16 +52,13 @@ GRACE = timedelta(seconds=5)
 
 
 def controller_activities(
-    settings: ControllerSettings, client: Client, records: Records, git: GitCache
+    settings: ControllerSettings, client: Client, records: Records
 ) -> list[Callable[..., Any]]:
     """All activities that run beside the workflows."""
+    git = git_cache(settings, limits=WITHIN_A_CREATE)
     weights = WeightFiles(settings.workdir)
     warm_git = git_cache(settings, limits=WHAT_IS_HERE, fetches=False)
-    project = ProjectActivities(
-        *(settings, git, weights, records),
-        warm_git=warm_git,
-        verdicts=BranchVerdicts(settings.workdir / "verdicts"),
-    )
+    project = ProjectActivities(settings, git, weights, records, warm_git=warm_git)
     reusable = ReusableActionsActivities(git)
     images = ImageActivities(Registry(settings.registry_api) if settings.registry_api else None)
     rows = RecordsActivities(records)
@@ -128,8 +124,7 @@ async def serve(
 ) -> None:
     """Work until told to stop, then finish what is at hand."""
     await check_search_attributes(client)
-    git = git_cache(settings, limits=WITHIN_A_CREATE)
-    activities = controller_activities(settings, client, records, git)
+    activities = controller_activities(settings, client, records)
     worker = make_worker(client, activities, version=settings.version)
     async with worker:
         # Before the backends: each pauses those of its checks that are not to run now.
@@ -140,5 +135,4 @@ async def serve(
         await stop.wait()
         log.info("controller.service stopping")
         watching.cancel()
-    await git.close()
     log.info("controller.service stopped")

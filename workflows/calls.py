@@ -12,7 +12,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, FailureError
 from rap import deadlines, ids
 from rap.contracts.activities import AWAIT_ATTEMPTS, DISCARD_JOB, RUN_JOB, UNFORESEEN
 from rap.contracts.kinds import Activity, Signal, Workflow
-from rap.egress import Ending, JobOutcome
+from rap.egress import Acknowledged
 from rap.messages.backends import WorkflowIds
 from rap.messages.jobs import AttemptEnds, DiscardOrder, JobAttempt
 from rap.models import JobDefinition
@@ -127,6 +127,13 @@ def passes(error: ActivityError) -> bool:
     return not (isinstance(cause, ApplicationError) and cause.type == UNFORESEEN)
 
 
+def why_not_now(error: ActivityError) -> str:
+    """What stands in the way, in a sentence for operators."""
+    if isinstance(error.cause, ApplicationError):
+        return error.cause.message
+    return "The controller did not do it in time."
+
+
 async def on_records(contract: Activity[Argument, Result], argument: Argument) -> Result:
     """Write to the read model through a local activity, for as long as it takes.
 
@@ -146,22 +153,22 @@ async def on_records(contract: Activity[Argument, Result], argument: Argument) -
 
 
 async def on_host(
-    contract: Activity[Argument, Result],
+    contract: Activity[Argument, Acknowledged],
     argument: Argument,
     *,
     backend: str,
     host: str,
     within: timedelta | None = None,
-) -> Result | None:
+) -> None:
     """Give an order to an agent host on its control queue, waiting for it if it is away.
 
     An order that takes longer than a minute, because the host was killed or its engine is away, is
-    given again; the host carries it out once. ``None`` stands for an answer that is none.
+    given again; the host carries it out once.
 
     Raises:
         ActivityError: it was not carried out ``within`` that time.
     """
-    answer: RawValue = await workflow.execute_activity(
+    await workflow.execute_activity(
         contract.name,
         argument,
         result_type=RawValue,
@@ -171,21 +178,12 @@ async def on_host(
         retry_policy=_BACKOFF,
         summary=contract.name.replace("_", " "),
     )
-    return from_agent(answer, contract)
 
 
-async def discard(
-    definition: JobDefinition, host: str, *, within: timedelta | None = None, decided: bool = False
-) -> JobOutcome | None:
-    """Have a host make sure that nothing of an attempt is left there; as :func:`on_host`.
-
-    Tells how the attempt ended if it had filed its outputs: a host may be killed before it says
-    so. ``decided``: nobody wants to know, and what was filed counts no more.
-    """
-    order = DiscardOrder(definition=definition, decided=decided)
-    answer = await on_host(DISCARD_JOB, order, backend=definition.backend, host=host, within=within)
-    outcome = answer.outcome if answer is not None else None
-    return outcome if outcome is not None and outcome.ending is Ending.COMPLETED else None
+async def discard(definition: JobDefinition, host: str, *, within: timedelta | None = None) -> None:
+    """Have a host make sure that nothing of an attempt is left there; as :func:`on_host`."""
+    order = DiscardOrder(definition=definition)
+    await on_host(DISCARD_JOB, order, backend=definition.backend, host=host, within=within)
 
 
 async def on_backend(

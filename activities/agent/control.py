@@ -7,7 +7,7 @@ from temporalio import activity
 
 from activities.agent.shutdown import unless_shut_down
 from rap.contracts.activities import DISCARD_JOB, TERMINATE_JOB
-from rap.egress import Acknowledged, Discarded, Ending, JobOutcome
+from rap.egress import Acknowledged
 from rap.ids import attempt_of
 from rap.messages.jobs import DiscardOrder, TerminateOrder
 from rap.models import JobDefinition
@@ -15,7 +15,6 @@ from worker_agent.attempt import Attempt, belongs
 from worker_agent.host import Host
 from worker_agent.running_jobs import Job, bind_log_to
 from worker_agent.state.attempts import key_of
-from worker_agent.workspace.disowning import disown
 from worker_agent.workspace.metadata import load
 from worker_agent.workspace.storage import component
 
@@ -48,39 +47,34 @@ class Control:
         return Acknowledged()
 
     @activity.defn(name=DISCARD_JOB.name)
-    async def discard_job(self, order: DiscardOrder) -> Discarded:
+    async def discard_job(self, order: DiscardOrder) -> Acknowledged:
         """Leave nothing of a stopped attempt but its record (docs/spec/agent.md 4.5).
 
-        An attempt that has already ended keeps its record, and the answer tells how; a later
-        attempt is left alone. Where the job has been ``decided`` without the attempt, the files
-        that it filed count no more as those of a job that succeeded.
+        An attempt that has already ended keeps its record; a later attempt is left alone.
         """
         definition = order.definition
         component("job id", definition.id)
         bind_log_to(definition)
         log.info("ordered to discard")
-        outcome = await unless_shut_down(self._discard(definition))
-        if order.decided and outcome is not None and outcome.ending is Ending.COMPLETED:
-            await asyncio.to_thread(disown, definition, self._host.storage)
-        return Discarded(outcome=outcome)
+        await unless_shut_down(self._discard(definition))
+        return Acknowledged()
 
-    async def _discard(self, definition: JobDefinition) -> JobOutcome | None:
+    async def _discard(self, definition: JobDefinition) -> None:
         host, key = self._host, key_of(definition.id, definition.task_id)
         if await self._is_superseded(definition):
             # By one here, which is not disturbed, or elsewhere: the record is that one's to write.
             await Attempt(host, Job(definition, lambda: None, reported=False)).clear_away()
             host.attempts.drop_token(key)
-            return None
+            return
         host.attempts.mark_stopped(key)
         running = host.jobs.find(definition.id, definition.task_id)
         if running is not None:
             running.stop.set()
             await running.gone.wait()
         async with host.jobs.admit(definition, reported=False) as job:
-            outcome = await Attempt(host, job).stop()
+            await Attempt(host, job).stop()
         host.attempts.forget_stopped(key)
         host.attempts.drop_token(key)
-        return outcome
 
     async def _is_superseded(self, definition: JobDefinition) -> bool:
         """Whether a later attempt works here, or is on record."""

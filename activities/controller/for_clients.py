@@ -15,9 +15,9 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from rap.contracts.activities import STILL_FETCHING, UNAVAILABLE, UNFORESEEN
+from rap.contracts.activities import UNAVAILABLE, UNFORESEEN
 from rap.deadlines import SILENCE
-from rap.errors import StillFetching, Unavailable
+from rap.errors import Unavailable
 
 Owner = TypeVar("Owner")
 Argument = TypeVar("Argument")
@@ -34,8 +34,7 @@ def for_clients(
     """Decorate an activity; elsewhere the method stays as it is.
 
     Its errors become application errors: ``Unavailable`` for what passes, to be tried again;
-    ``StillFetching``, for what passes and has taken all the time there is; ``Unforeseen``, not to
-    be tried again, for all others, whose text stays in the log here.
+    ``Unforeseen``, not to be tried again, for all others, whose text stays in the log here.
     """
 
     @functools.wraps(method)
@@ -47,9 +46,6 @@ def for_clients(
             return await _unless_shut_down(method(owner, argument))
         except ApplicationError:
             raise
-        except StillFetching as error:
-            log.info("Not now", reason=str(error))
-            raise ApplicationError(str(error), type=STILL_FETCHING, non_retryable=True) from None
         except _PASSES as error:
             reason = str(error) if isinstance(error, Unavailable) else type(error).__name__
             log.warning("Not now", reason=reason, exc_info=not isinstance(error, Unavailable))

@@ -46,7 +46,7 @@ class LostRaps:
         """Find how those jobs of a RAP ended that readers take for unfinished.
 
         What still runs is stopped, and waited for. Of a job that was never started, or that was
-        terminated, nothing is found. What its user cancelled ends so, unless it had been filed.
+        terminated, nothing is found.
         """
         rap = ids.rap_workflow_id(lost.workspace, lost.rap_id)
         if await is_running(self._client, rap):
@@ -56,6 +56,10 @@ class LostRaps:
         end = await self._end_of(rap, RapEnd)
         if end is not None:
             return RapFate(changes=await self._told_by(rap, end, unfinished))
+        for job in stored:
+            if job.status_code is StatusCode.CANCELLED_BY_USER:
+                # Readers know its end; whether its RAP came to stop it is not certain.
+                await self._stop(_workflow_of(job))
         ends = await asyncio.gather(*(self._last_attempt(job, lost.wait_s) for job in unfinished))
         return RapFate(changes=tuple(change for change in ends if change is not None))
 
@@ -75,7 +79,7 @@ class LostRaps:
         """The end of a job by its last attempt, which is stopped if it runs."""
         workflow_id = _workflow_of(job)
         async with self._gate:
-            was_running = await self._stop(workflow_id, cancelled=job.cancelled_at is not None)
+            was_running = await self._stop(workflow_id)
             result = None if was_running else await self._end_of(workflow_id, AttemptResult)
         if was_running:
             try:
@@ -83,20 +87,13 @@ class LostRaps:
                     result = await self._end_of(workflow_id, AttemptResult)
             except TimeoutError:
                 return None
-        if result is None or result.code is None:
+        if result is None or result.code is None or not result.code.is_final:
             return None
-        if not result.code.is_final:
-            if job.cancelled_at is None:
-                return None
-            # Sent back to waiting, before it heard of the cancel.
-            code = StatusCode.CANCELLED_BY_USER
-            result = result.model_copy(update={"code": code, "message": CODE_SENTENCES[code]})
         return attempt_ended(job.id, result)
 
-    async def _stop(self, workflow_id: str, *, cancelled: bool) -> bool:
+    async def _stop(self, workflow_id: str) -> bool:
         """Stop an attempt that has nobody to tell of its end; says whether it was running."""
-        reason = StopReason.CANCELLED if cancelled else StopReason.KILLED_BY_ADMIN
-        order = StopOrder(reason=reason)
+        order = StopOrder(reason=StopReason.KILLED_BY_ADMIN)
         try:
             await send_signal(self._client, STOP, workflow_id, order)
         except RPCError as error:

@@ -9,7 +9,6 @@ from temporalio import activity
 
 from activities.controller.for_clients import for_clients
 from activities.controller.weight_files import WeightFiles
-from rap.branch_verdicts import BranchVerdicts
 from rap.contracts.activities import LOAD_KNOWN_PROJECT, LOAD_PROJECT
 from rap.errors import FileNotInRepository, GitError, NotFetched, RequestRefused, Unavailable
 from rap.git import GitCache
@@ -46,16 +45,13 @@ class ProjectActivities:
         records: Records | None = None,
         *,
         warm_git: GitCache | None = None,
-        verdicts: BranchVerdicts | None = None,
     ) -> None:
         """Take a git for what may have to be fetched, and one that never fetches.
 
-        Without ``verdicts``, a create that is offered again asks the remote again. Without
-        ``records``, nobody knows how many jobs a backend has.
+        Without ``records``, nobody knows how many jobs a backend has.
         """
         self._settings, self._records = settings, records
         self._git, self._warm_git = git, warm_git
-        self._verdicts = verdicts
         self._weights = weights or WeightFiles(settings.workdir)
 
     @activity.defn(name=LOAD_KNOWN_PROJECT.name)
@@ -94,8 +90,20 @@ class ProjectActivities:
     async def _load(self, request: CreateRequest, git: GitCache) -> Project:
         settings = self._settings
         validate_request(request, backends=settings.backends)
-        async with git.answering(request.repo_url):
-            text = await self._read(request, git)
+        await validate_study(
+            git,
+            repo_url=request.repo_url,
+            branch=request.branch,
+            commit=request.commit,
+            allowed_orgs=settings.allowed_github_orgs,
+            allow_local=settings.allow_local_git_repos,
+        )
+        try:
+            text = await git.read_file(request.repo_url, request.commit, PROJECT_FILE)
+        except FileNotInRepository:
+            raise RequestRefused(
+                RefusalKind.PROJECT, f"No {PROJECT_FILE} file found in {request.repo_url}"
+            ) from None
         actions = await read_project(text)
         joins = settings.workspace_ehrql_max_join_count.get(request.workspace)
         project = Project(
@@ -114,25 +122,6 @@ class ProjectActivities:
                 f"Invalid project: \nThe project has too many actions ({len(actions)})",
             )
         return project
-
-    async def _read(self, request: CreateRequest, git: GitCache) -> bytes:
-        """The project file of a study that is allowed."""
-        await validate_study(
-            git,
-            repo_url=request.repo_url,
-            branch=request.branch,
-            commit=request.commit,
-            allowed_orgs=self._settings.allowed_github_orgs,
-            allow_local=self._settings.allow_local_git_repos,
-            rap_id=request.rap_id,
-            verdicts=self._verdicts,
-        )
-        try:
-            return await git.read_file(request.repo_url, request.commit, PROJECT_FILE)
-        except FileNotInRepository:
-            raise RequestRefused(
-                RefusalKind.PROJECT, f"No {PROJECT_FILE} file found in {request.repo_url}"
-            ) from None
 
     async def _unfinished(self, backend: str) -> int:
         if self._records is None:

@@ -30,7 +30,6 @@ from rap.rows import (
     JobStates,
     RapEnding,
 )
-from rap.status import UNFILED_CODES
 from rap.telemetry import traces
 from workflows.rows import killed
 from workflows.workspace.recovery import recovered
@@ -67,10 +66,7 @@ class RecordsActivities:
             await self.record_jobs(killed(unfinished, at=ending.at))
             # Something may have come to its own end in between.
             jobs = await asyncio.to_thread(self._records.rap, ending.rap_id)
-        return JobStates(
-            states={job.id: job.status_code.state for job in jobs},
-            unfiled=tuple(job.id for job in jobs if job.status_code in UNFILED_CODES),
-        )
+        return JobStates(states={job.id: job.status_code.state for job in jobs})
 
     @activity.defn(name=contracts.CLAIM_RAP.name)
     async def claim_rap(self, claimed: Intent) -> Intent:

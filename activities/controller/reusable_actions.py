@@ -89,9 +89,16 @@ class ReusableActionsActivities:
         if not is_repository_name(image):
             raise ReusableActionError(f"'{image}' contains invalid characters")
         repo = f"{self._actions_url}/{image}"
-        async with self._git.answering(repo):
-            commit = await self._approved_commit(image, tag, repo)
-            text = await self._read(repo, tag, commit)
+        commit = await self._approved_commit(image, tag, repo)
+        try:
+            text = await self._git.read_file(repo, commit, ACTION_FILE)
+        except FileNotInRepository:
+            raise ReusableActionError(
+                f"{repo}/tree/{tag} doesn't look like a valid action "
+                f"(no '{ACTION_FILE}' file present)"
+            ) from None
+        except GitError as error:
+            raise ReusableActionError(f"error reading '{commit}' from {repo}") from error
         try:
             command = await read_action(text)
         except RequestRefused as error:
@@ -100,17 +107,6 @@ class ReusableActionsActivities:
                 f"invalid action, please open an issue on {repo}/issues\n\n{reason}"
             ) from error
         return ReusableAction(repo_url=repo, commit=commit, command=command)
-
-    async def _read(self, repo: str, tag: str, commit: str) -> bytes:
-        try:
-            return await self._git.read_file(repo, commit, ACTION_FILE)
-        except FileNotInRepository:
-            raise ReusableActionError(
-                f"{repo}/tree/{tag} doesn't look like a valid action "
-                f"(no '{ACTION_FILE}' file present)"
-            ) from None
-        except GitError as error:
-            raise ReusableActionError(f"error reading '{commit}' from {repo}") from error
 
     async def _approved_commit(self, image: str, tag: str, repo: str) -> str:
         """The commit of a version, which must have been reviewed: it is on the main branch."""

@@ -8,10 +8,7 @@ from cli.lazy_group import LazyGroup
 
 group = LazyGroup(
     __name__,
-    (
-        *("kill", "jobs", "logs", "manifest", "provenance", "stale", "export-crate"),
-        *("ehrql-telemetry", "ehrql-log-telemetry", "check"),
-    ),
+    ("kill", "jobs", "logs", "manifest", "ehrql-telemetry", "ehrql-log-telemetry", "check"),
     name="agent",
     help="Look after the jobs of this backend host: run it where the agent runs, as its user.",
 )

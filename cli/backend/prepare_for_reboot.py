@@ -35,12 +35,8 @@ def prepare_for_reboot(*, operator: Operator, status: Status = False, yes: Yes =
 
     if status:
         row = operator.state()
-        stopping = {
-            job_id
-            for job_id, job in _jobs(row).items()
-            if job.status_code.is_final or job.cancelled_at is not None
-        }
-        state = readiness(row, stopping)
+        ended = {job_id for job_id, job in _jobs(row).items() if job.status_code.is_final}
+        state = readiness(row, ended)
         document = {**state._asdict(), "ready": state.is_ready}
         reply(document, status_lines(state), as_json=operator.as_json)
         return

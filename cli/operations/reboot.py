@@ -33,9 +33,9 @@ class Readiness(NamedTuple):
         return self.paused and not self.running and not self.being_cancelled
 
 
-def readiness(row: BackendRow, cancelled: Collection[str]) -> Readiness:
-    """Count the jobs that hold a slot, of which some are ``cancelled`` and being stopped."""
-    stopping = sum(slot.job_id in cancelled or is_being_stopped(row, slot) for slot in row.slots)
+def readiness(row: BackendRow, over: Collection[str]) -> Readiness:
+    """Count the jobs that hold a slot; one of them whose end is recorded is being cancelled."""
+    stopping = sum(slot.job_id in over or is_being_stopped(row, slot) for slot in row.slots)
     return Readiness(row.slug, row.paused, len(row.slots) - stopping, stopping)
 
 

@@ -1,28 +1,24 @@
 """What a command line asks of a workspace: to create a RAP, and to cancel jobs of one."""
 
-import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from temporalio.client import Client
 
-from cli.rap_jobs import Job, has_ended, jobs_of, known_jobs_of
+from cli.rap_jobs import has_ended, jobs_of, known_jobs_of
 from rap import ids
-from rap.deadlines import CLIENT_S, OFFERED_FOR_S
+from rap.deadlines import CLIENT_S
 from rap.errors import RapError, RepositoryRefused, RequestRefused, Unavailable, UnknownRef
 from rap.git import GitCache
 from rap.messages.workspaces import CancelRequest, CreateAnswer, CreateOutcome
 from rap.models import DEFAULT_DATABASE, CreateRequest, RefusalKind
 from rap.records import Records
-from rap.status import StatusCode
 from workflows.client import OrderFailed, OrderLost, TemporalOrchestrator
 
 SEEN_WITHIN_S = 30.0
-_ASKED_AGAIN_AFTER_S = 1.0
-"""While a repository is still being fetched; each request waits as long as it may."""
 _LOOK_EVERY_S = 0.1
 """The read model has no events to wait for."""
 
@@ -121,26 +117,16 @@ def _workspaces(client: Client, rap_id: str) -> Iterator[TemporalOrchestrator]:
         ) from error
 
 
-async def create(
-    client: Client, request: CreateRequest, *, tell: Callable[[str], None] = lambda _: None
-) -> CreateAnswer:
+async def create(client: Client, request: CreateRequest) -> CreateAnswer:
     """Send a create request and wait for the answer; fails as :func:`_workspaces`.
-
-    While its repository is still being fetched it is sent again, as nobody else would, and ``tell``
-    is told so each time.
 
     Raises:
         Unavailable: also if it cannot be decided now; nobody offers it again.
         RapError: also if the controller failed in a way nobody foresaw.
     """
-    deadline = time.monotonic() + OFFERED_FOR_S
     with _workspaces(client, request.rap_id) as workspaces:
-        while (answer := await workspaces.create(request)).outcome is CreateOutcome.STILL_FETCHING:
-            if time.monotonic() > deadline:
-                break
-            tell(answer.details)
-            await asyncio.sleep(_ASKED_AGAIN_AFTER_S)
-    if answer.outcome in (CreateOutcome.NOT_NOW, CreateOutcome.STILL_FETCHING):
+        answer = await workspaces.create(request)
+    if answer.outcome is CreateOutcome.NOT_NOW:
         raise Unavailable(f"Nothing was created, but it may work later: {answer.details}")
     if answer.outcome is CreateOutcome.FAILED:
         raise RapError(
@@ -189,30 +175,19 @@ async def cancel(client: Client, records: Records, rap_id: str, actions: Sequenc
         await workspaces.cancel(first.backend, first.workspace, request)
 
 
-def came_too_late(jobs: Iterable[Job]) -> Iterator[str]:
-    """Lines about the jobs that were told to cancel and had filed their outputs before."""
-    for job in jobs:
-        if job["status_code"] != StatusCode.CANCELLED_BY_USER:
-            yield f"Too late for {job['action']}: {job['status_message']}"
-
-
 def wait_until_seen(
     records: Records, rap_id: str, actions: Sequence[str], *, within: float = SEEN_WITHIN_S
-) -> list[Job]:
-    """Wait until readers see that the jobs of cancelled actions have ended; the jobs as they did.
+) -> None:
+    """Wait until readers see that the jobs of cancelled actions have ended.
 
     Unavailable if they do not within so many seconds.
     """
     deadline = time.monotonic() + within
-    while True:
-        jobs = [job for job in jobs_of(records, [rap_id]) if job["action"] in actions]
-        if all(has_ended(job) for job in jobs):
-            return jobs
+    while not all(has_ended(job) for job in jobs_of(records, [rap_id]) if job["action"] in actions):
         if time.monotonic() > deadline:
             raise Unavailable(
                 f"RAP {rap_id} was told to cancel, but not all of these jobs have ended after "
-                f"{within:.0f} s. `rap status {rap_id}` shows them. A job that is being cancelled "
-                "waits for its host to answer; if others stay as they are, the workflow of the RAP "
-                "may have been terminated, or the controller does not run."
+                f"{within:.0f} s. `rap status {rap_id}` shows them; if they stay as they are, the "
+                "workflow of the RAP may have been terminated, or the controller does not run."
             )
         time.sleep(_LOOK_EVERY_S)

@@ -5,21 +5,13 @@ An implementation registers under ``contract.name`` and takes and returns the co
 
 from rap import models, planned_jobs, rows
 from rap.contracts.kinds import Activity
-from rap.egress import (
-    Acknowledged,
-    DatabaseStatusAnswer,
-    DataCheckAnswer,
-    Discarded,
-    JobOutcome,
-)
+from rap.egress import Acknowledged, DatabaseStatusAnswer, DataCheckAnswer, JobOutcome
 from rap.messages import backends, checks, jobs, workspaces
 
 UNFORESEEN = "Unforeseen"
 """Type of the application error for what would go wrong again."""
 UNAVAILABLE = "Unavailable"
 """Type of the application error for what passes."""
-STILL_FETCHING = "StillFetching"
-"""The same for a repository whose fetch goes on, and takes longer than can be waited for."""
 
 # Controller queue.
 LOAD_KNOWN_PROJECT = Activity("load_known_project", models.CreateRequest, models.ProjectAnswer)
@@ -64,7 +56,7 @@ RUN_JOB = Activity("run_job", models.JobDefinition, JobOutcome)
 
 # Agent control queue.
 TERMINATE_JOB = Activity("terminate_job", jobs.TerminateOrder, Acknowledged)
-DISCARD_JOB = Activity("discard_job", jobs.DiscardOrder, Discarded)
+DISCARD_JOB = Activity("discard_job", jobs.DiscardOrder, Acknowledged)
 
 # Queue of the backend: any of its agent hosts.
 DATABASE_STATUS = Activity("database_status", checks.DatabaseStatusOrder, DatabaseStatusAnswer)

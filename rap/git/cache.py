@@ -1,42 +1,42 @@
 """What the product asks of git: which commit, is it on that branch, its files
 (docs/spec/controller.md 13).
 
-A commit counts as fetched only when its marker tag ``fetched/<sha>`` exists, which git writes when
-a fetch is complete. So a fetch that was interrupted is repeated, a fetched commit costs no
-network call, and reading it costs one git process. A fetch goes on when nobody waits for it any
-more: whoever asks again joins it.
+A commit counts as fetched only when its marker tag ``fetched/<sha>`` exists, which is written after
+a complete fetch. So a fetch that was interrupted is repeated, a fetched commit costs no network
+call, and reading it costs one git process.
 """
 
-import asyncio
 import re
 import tempfile
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import structlog
+from tenacity import retry, retry_if_exception_type, stop, wait
 
 from rap.errors import (
     FileNotInRepository,
     GitError,
+    NotFetched,
+    RemoteAway,
     RepositoryRefused,
-    StillFetching,
     Unavailable,
     UnknownRef,
 )
 from rap.git.answers import Answer
-from rap.git.fetching import Fetching, away
-from rap.git.process import TimeLimits, redact
+from rap.git.process import Finished, TimeLimits, redact
 from rap.git.remote import git_user, remote_of
 from rap.git.store import Store
-from rap.git.under_way import UnderWay, Wanted
 from rap.settings import CommonSettings
 
 FETCH_WAITS = (4.0, 8.0, 16.0, 32.0)
 """Seconds between the five attempts to fetch, after failures that usually pass (13.2)."""
 
 _SHA = re.compile(r"[0-9a-f]{40}")
+_SHALLOW_HISTORY = 10
+_WHOLE_HISTORY = 2**31 - 1
 
 
 class GitCache:
@@ -67,42 +67,12 @@ class GitCache:
         self._limits = limits or TimeLimits()
         self._store = Store(root, self._limits)
         self._remote = partial(remote_of, proxy_domain=proxy_domain, token=token, user=user)
-        self._fetching = Fetching(self._store, self._remote, fetch_waits, never=not fetches)
-        self._under_way = UnderWay()
+        self._fetch_waits = tuple(fetch_waits)
         self._log = structlog.get_logger()
-
-    async def close(self) -> None:
-        """End what is being fetched: its git is gone and its repositories are free afterwards."""
-        await self._under_way.end()
 
     def has(self, repo_url: str, commit: str) -> bool:
         """Whether a commit was fetched already."""
         return self._store.has(self._store.path(repo_url), commit)
-
-    @asynccontextmanager
-    async def answering(self, repo_url: str) -> AsyncIterator[None]:
-        """Have what is asked of a repository here be answered in time, or given up.
-
-        A fetch that it waits for goes on; the next request joins it.
-
-        Raises:
-            StillFetching: there was not time enough for a fetch.
-            RemoteAway: nor did the remote answer it.
-            Unavailable: there was not time enough for something else.
-        """
-        waiting = asyncio.timeout(self._limits.answer)
-        try:
-            async with waiting:
-                yield
-        except TimeoutError:
-            if not waiting.expired():
-                raise
-            repo = self._store.path(repo_url)
-            if not self._under_way.includes(repo):
-                raise Unavailable(f"{repo_url} could not be read in time.") from None
-            if repo in self._fetching.silent:
-                raise away(repo_url) from None
-            raise StillFetching(f"The repository {repo_url} is still being fetched.") from None
 
     # --- what the remote says ---
 
@@ -127,12 +97,12 @@ class GitCache:
             )
         except TimeoutError:
             self._log.warning("Git reached its time limit", repo=repo_url)
-            raise away(repo_url) from None
+            raise _away(repo_url) from None
         if not finished.ok:
             said = redact(finished.stderr, remote.credentials)
             self._log.warning("Error reading from remote repository", repo=repo_url, stderr=said)
             if finished.answer is Answer.NONE:
-                raise away(repo_url)
+                raise _away(repo_url)
             raise RepositoryRefused(f"Could not read from {repo_url}")
         lines = finished.stdout.decode("utf-8", "replace").splitlines()
         # The remote also names refs that merely end like this one, so the full names decide.
@@ -157,13 +127,62 @@ class GitCache:
             return
         if not _SHA.fullmatch(commit):
             raise GitError(f"Error fetching commit {commit} from {repo_url}")
+        async with self._store.exclusive(repo) as lock:
+            if not self._store.has(repo, commit):
+                await self._fetch(repo, repo_url, commit, depth=1, lock=lock)
 
+    async def _fetch(
+        self, repo: Path, repo_url: str, commit: str, *, depth: int, lock: int
+    ) -> None:
+        """Fetch and mark a commit, however often that takes. The lock is held."""
+        if not self._fetches:
+            raise NotFetched(f"{commit} of {repo_url} was not fetched.")
+        remote = self._remote(repo_url)
+        deadline = time.monotonic() + self._limits.fetch
+
+        async def fetched() -> Finished:
+            await self._store.make_ready(repo, lock)
+            finished = await self._store.git(
+                *("fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head"),
+                *("--no-recurse-submodules", "--depth", str(depth), "--", remote.url, commit),
+                repo=repo,
+                remote=remote,
+                limit=max(deadline - time.monotonic(), 0.001),
+                lock=lock,
+            )
+            if not finished.ok:
+                said = redact(finished.stderr, remote.credentials)
+                self._log.warning("Error fetching", repo=repo_url, commit=commit, stderr=said)
+            return finished
+
+        @retry(
+            retry=retry_if_exception_type(RemoteAway),
+            wait=wait.wait_chain(*map(wait.wait_fixed, self._fetch_waits)),
+            stop=stop.stop_after_attempt(len(self._fetch_waits) + 1)
+            | stop.stop_before_delay(self._limits.fetch),
+            reraise=True,
+        )
         async def fetch() -> None:
-            async with self._store.exclusive(repo, waits=self._fetches) as lock:
-                if not self._store.has(repo, commit):
-                    await self._fetching.fetch(repo, repo_url, commit, depth=1, lock=lock)
+            for may_mend in (True, False):
+                finished = await fetched()
+                if finished.ok and await self._store.mark(repo, commit, lock):
+                    return
+                if not (may_mend and await self._store.mended(repo, lock)):
+                    break
+            text = f"Error fetching commit {commit} from {repo_url}"
+            match finished.answer:
+                case Answer.NONE:
+                    raise _away(repo_url)
+                case Answer.NO_REPOSITORY:
+                    raise RepositoryRefused(text)
+                case Answer.NO_COMMIT:
+                    raise GitError(text)
 
-        await self._under_way.join(Wanted(repo, repo_url, commit), fetch)
+        try:
+            await fetch()
+        except TimeoutError:
+            self._log.warning("Git reached its time limit", repo=repo_url, commit=commit)
+            raise _away(repo_url) from None
 
     # --- history ---
 
@@ -185,13 +204,21 @@ class GitCache:
         if not _SHA.fullmatch(commit):
             return False
         repo = self._store.path(repo_url)
+        # Held throughout: a shallow fetch in between could cut off the history being tested.
+        async with self._store.exclusive(repo) as lock:
+            if self._store.has(repo, head) and await self._is_ancestor(repo, commit, head, lock):
+                return True
+            for depth in (_SHALLOW_HISTORY, _WHOLE_HISTORY):
+                await self._fetch(repo, repo_url, head, depth=depth, lock=lock)
+                if await self._is_ancestor(repo, commit, head, lock):
+                    return True
+        return False
 
-        async def look() -> bool:
-            # Held throughout: a shallow fetch in between could cut off the history being tested.
-            async with self._store.exclusive(repo, waits=self._fetches) as lock:
-                return await self._fetching.is_in_history(repo, repo_url, commit, head, lock)
-
-        return await self._under_way.join(Wanted(repo, repo_url, commit, head), look)
+    async def _is_ancestor(self, repo: Path, commit: str, head: str, lock: int) -> bool:
+        finished = await self._store.git(
+            *("merge-base", "--is-ancestor", commit, head), repo=repo, lock=lock
+        )
+        return finished.ok
 
     # --- reading ---
 
@@ -221,20 +248,6 @@ class GitCache:
             f"Error reading from {repo_url} @ {commit}. Look at the disk of the git cache of this "
             "host; the log has what git said."
         )
-
-    async def differing_files(self, repo_url: str, old: str, new: str) -> tuple[str, ...] | None:
-        """The files that differ between two commits; ``None``: they cannot be compared.
-
-        Both are fetched first if needed. Raises as :meth:`fetch`.
-        """
-        await self.fetch(repo_url, old)
-        async for repo in self._with(repo_url, new):
-            answer = await self._store.git(
-                *("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new), repo=repo
-            )
-            if answer.ok:
-                return tuple(answer.stdout.decode("utf-8", "replace").split("\0")[:-1])
-        return None
 
     async def checkout(self, repo_url: str, commit: str, target: Path) -> None:
         """Write the files of a commit into an empty folder (docs/spec/agent.md 7.4).
@@ -291,6 +304,13 @@ def git_cache(
         user=git_user(backend),
         limits=limits,
         fetches=fetches,
+    )
+
+
+def _away(repo_url: str) -> RemoteAway:
+    return RemoteAway(
+        f"No answer from the repository {repo_url}. If this goes on, look at the network of this "
+        "host, at GITHUB_PROXY_DOMAIN, and at the log, which has what git said."
     )
 
 

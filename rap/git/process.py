@@ -9,24 +9,20 @@ import os
 import signal
 import tempfile
 from base64 import b64encode
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote
 
 import structlog
 
-from rap.deadlines import FETCH_S, GIT_ASKS_S, GIT_S, WARM_S
+from rap.deadlines import GIT_ASKS_S, GIT_S, WARM_S
 from rap.errors import Unavailable
 from rap.git.answers import Answer, answer_in, tracing
-from rap.git.progress import Progress, progress_in, without_progress
 from rap.git.remote import Credentials, Remote
 
 MASK = "********"
-TOLD_EVERY_S = 5.0
-"""How often a fetch that goes on says so in the log."""
 
 # What a child needs of our own environment. Everything else stays here: our process may hold
 # database URLs and other secrets that git has no business with.
@@ -61,31 +57,25 @@ CONFIGURATION = """\
 [http]
 	lowSpeedLimit = 100
 	lowSpeedTime = 60
-[fetch]
-	unpackLimit = 1
 [uploadpack]
 	allowAnySHA1InWant = true
 """
-"""Git's only configuration. Local repositories may belong to another user than the service. What is
-fetched stays a pack: of objects that it unpacks at once, git does not say how much has come."""
+"""Git's only configuration. Local repositories may belong to another user than the service."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds after which git is stopped, and after which an answer is given up."""
+    """Seconds after which git is stopped."""
 
     resolve: float = 10.0
     """Asking a remote for its refs."""
-    fetch: float = FETCH_S
+    fetch: float = 600.0
     """Fetching, all attempts and waits together."""
     local: float = 300.0
     """Work on our own disk."""
-    answer: float | None = None
-    """How long somebody waits who asks within :meth:`~rap.git.cache.GitCache.answering`; the fetch
-    goes on. ``None``: until it is done."""
 
 
-WITHIN_A_CREATE = TimeLimits(resolve=GIT_ASKS_S, local=GIT_S, answer=GIT_S)
+WITHIN_A_CREATE = TimeLimits(resolve=GIT_ASKS_S, fetch=GIT_S, local=GIT_S)
 """While a client waits for the answer to its create."""
 
 WHAT_IS_HERE = TimeLimits(resolve=WARM_S, fetch=WARM_S, local=WARM_S)
@@ -124,14 +114,12 @@ class Git:
         lock: int | None = None,
         env: dict[str, str] | None = None,
         stdin: bytes = b"",
-        tell: Callable[[Progress | None], None] | None = None,
     ) -> Finished:
         """Run git once, in a repository if one is given.
 
         The credentials of ``remote`` are offered to their origin if it asks. A ``lock``, held by a
         descriptor, outlives us with the child. Without a ``limit`` in seconds there is that of
-        local work, and reaching it is a failure like others. With a ``remote``, ``tell`` is told
-        every few seconds how far git says it is.
+        local work, and reaching it is a failure like others.
 
         Raises:
             TimeoutError: ``limit`` was reached. Git and its children are gone.
@@ -141,22 +129,15 @@ class Git:
         words = ("git", *(() if repo is None else ("--git-dir", repo)), *args)
         credentials = remote.credentials if remote else None
         with ExitStack() as stack:
-            trace = said = None
+            trace = None
             if remote is not None:
                 self.root.mkdir(parents=True, exist_ok=True)
                 folder = tempfile.TemporaryDirectory(dir=self.root, prefix=".trace-")
                 trace = Path(stack.enter_context(folder)) / "protocol"
                 env = (env or {}) | tracing(trace)
-                if tell is not None:
-                    # Not a pipe: git would end with us when it has something to say.
-                    said = trace.with_name("said")
-            errors = stack.enter_context(said.open("wb")) if said else asyncio.subprocess.PIPE
-            process = await self._start(words, credentials, env or {}, lock, errors)
+            process = await self._start(words, credentials, env or {}, lock)
             try:
-                async with (
-                    _telling(said, tell),
-                    asyncio.timeout(self.limits.local if limit is None else limit),
-                ):
+                async with asyncio.timeout(self.limits.local if limit is None else limit):
                     stdout, stderr = await process.communicate(stdin)
             except TimeoutError:
                 if limit is not None:
@@ -164,8 +145,6 @@ class Git:
                 stdout, stderr = b"", b"git reached its time limit"
             finally:
                 await _end(process)
-            if said:
-                stderr = without_progress(said.read_bytes())
             code = process.returncode or 0
             answer = Answer.NONE if remote is None or trace is None else _answer(remote, trace)
         finished = Finished(code, stdout, stderr, answer)
@@ -184,7 +163,6 @@ class Git:
         credentials: Credentials | None,
         env: dict[str, str],
         lock: int | None,
-        errors: IO[bytes] | int,
     ) -> asyncio.subprocess.Process:
         configuration = self._configuration()
         starting = asyncio.create_task(
@@ -192,7 +170,7 @@ class Git:
                 *words,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=errors,
+                stderr=asyncio.subprocess.PIPE,
                 env=_environment(configuration, credentials) | env,
                 # Ours and below the ceiling: a repository around it, or its settings, play no part.
                 cwd=configuration.parent,
@@ -227,28 +205,6 @@ def _answer(remote: Remote, trace: Path) -> Answer:
     if answer is Answer.NONE and remote.url.startswith("/"):
         return Answer.NO_REPOSITORY  # a folder of this machine is there, or it is not
     return answer
-
-
-@asynccontextmanager
-async def _telling(
-    said: Path | None, tell: Callable[[Progress | None], None] | None
-) -> AsyncIterator[None]:
-    """Meanwhile, every few seconds, tell what git has said of its progress."""
-
-    async def go_on() -> None:
-        while said is not None and tell is not None:
-            await asyncio.sleep(TOLD_EVERY_S)
-            tell(_so_far(said))
-
-    telling = asyncio.create_task(go_on())
-    try:
-        yield
-    finally:
-        telling.cancel()
-
-
-def _so_far(said: Path) -> Progress | None:
-    return progress_in(said.read_bytes())
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:

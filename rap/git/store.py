@@ -18,18 +18,10 @@ from pathlib import Path
 
 import structlog
 
-from rap.errors import NotFetched
 from rap.git.process import Git, TimeLimits
 
 LOOK_EVERY_S = 0.05
 """Whether another process still holds the lock of a repository: a look costs microseconds."""
-
-_UNFINISHED = ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*", "objects/??/tmp_obj_*")
-
-
-def marker_of(commit: str) -> str:
-    """The tag that says that a commit was fetched completely."""
-    return f"refs/tags/fetched/{commit}"
 
 
 class Store:
@@ -67,31 +59,24 @@ class Store:
 
     async def mark(self, repo: Path, commit: str, lock: int) -> bool:
         """Write the marker tag of a commit; false if the commit is not there after all."""
-        marker = marker_of(commit)
+        marker = f"refs/tags/fetched/{commit}"
         finished = await self.git(
             "update-ref", marker, f"{commit}^{{commit}}", repo=repo, lock=lock
         )
-        if not finished.ok:
-            await self.git("update-ref", "-d", marker, repo=repo, lock=lock)
         return finished.ok
 
     # --- changing a repository ---
 
     @asynccontextmanager
-    async def exclusive(self, repo: Path, *, waits: bool = True) -> AsyncIterator[int]:
+    async def exclusive(self, repo: Path) -> AsyncIterator[int]:
         """Nobody else, in this process or another, changes the repository meanwhile.
 
         Yields a descriptor that holds the lock, for git to inherit.
-
-        Raises:
-            NotFetched: somebody changes it, and this is not to wait for that.
         """
         self.root.mkdir(parents=True, exist_ok=True)
-        if not waits and self._locks[repo].locked():
-            raise NotFetched(f"{repo} is being changed.")
         async with self._locks[repo]:
             with repo.with_suffix(".lock").open("w") as handle:
-                await _flock(handle.fileno(), waits=waits)
+                await _flock(handle.fileno())
                 yield handle.fileno()
 
     async def make_ready(self, repo: Path, lock: int) -> None:
@@ -109,15 +94,10 @@ class Store:
             if repo.exists():
                 self._set_aside(repo)
             return False
-        self.sweep(repo)
-        return True
-
-    @staticmethod
-    def sweep(repo: Path) -> None:
-        """Remove what a git that was ended left of its work. The lock is held."""
-        for pattern in _UNFINISHED:
+        for pattern in ("*.lock", "refs/**/*.lock", "objects/pack/tmp_*"):
             for leftover in repo.glob(pattern):
                 leftover.unlink(missing_ok=True)
+        return True
 
     async def mended(self, repo: Path, lock: int) -> bool:
         """Whether the repository was damaged, and has now been set aside. The lock is held."""
@@ -138,18 +118,12 @@ class Store:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-async def _flock(descriptor: int, *, waits: bool) -> None:
-    """Take a lock; not in a thread, which nothing could end while another process has it."""
-    told = False
+async def _flock(descriptor: int) -> None:
+    """Wait for a lock; not in a thread, which nothing could end while another process has it."""
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not waits:
-                raise NotFetched("Another process changes the repository.") from None
-            if not told:
-                told = True
-                structlog.get_logger().info("Another process works on a repository; waiting for it")
             await asyncio.sleep(LOOK_EVERY_S)
         else:
             return

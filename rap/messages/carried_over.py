@@ -9,7 +9,7 @@ from pydantic import Field, PlainSerializer
 
 from rap.models import Model
 from rap.rows import JobChange
-from rap.status import StatusCode
+from rap.status import State
 
 
 class JobState(Model):
@@ -26,8 +26,6 @@ class JobState(Model):
     """The change with which its last attempt was started."""
     cancelled_by: str | None = None
     """Who had it cancelled; may be empty. ``None``: nobody has."""
-    cancelled_at: float = 0.0
-    """When that was."""
     is_queued: bool = False
     granted: str | None = None
     """The host of the slot that it was granted."""
@@ -66,7 +64,7 @@ class RapState(Model):
     is_recorded: bool
     """Whether the rows of its jobs were written."""
     unrecorded: tuple[JobChange, ...] = ()
-    finished: dict[str, StatusCode] = Field(default_factory=dict)
+    finished: dict[str, State] = Field(default_factory=dict)
     """Job id to end, as far as the workspace may not know it yet."""
     owes_slots: bool = False
     """Whether the backend may not know all yet about the slots that the RAP uses and waits for."""

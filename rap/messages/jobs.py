@@ -104,6 +104,3 @@ class DiscardOrder(Model):
     """Make sure that nothing of a stopped attempt is left over on its host."""
 
     definition: JobDefinition
-    decided: bool = False
-    """Whether the job has ended, or goes on, without this attempt: nobody asks any more how it
-    ended, and what it may have filed must not count as a success."""

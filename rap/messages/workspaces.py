@@ -21,8 +21,6 @@ class CreateOutcome(StrEnum):
     REFUSED = "refused"
     NOT_NOW = "not_now"
     """Nothing is decided yet, for a reason that passes: the same request may be sent again."""
-    STILL_FETCHING = "still_fetching"
-    """The same; the reason is a fetch that goes on, and that the same request joins."""
     FAILED = "failed"
     """Nothing was created, for a reason that nobody foresaw and that stays."""
 
@@ -76,15 +74,11 @@ class GivenUp(Model):
 
 
 class KnownJob(Model):
-    """A job of a workspace."""
+    """A job of a workspace that was not cancelled."""
 
     job_id: str
     rap_id: str
     state: State
-    cancelled: bool = False
-    """Whether its user cancelled it, be it after its end."""
-    unfiled: bool = False
-    """Whether it has ended and filed nothing (:data:`rap.status.UNFILED_CODES`)."""
 
 
 class KnownRap(Model):
@@ -104,7 +98,7 @@ class WorkspaceStart(Model):
     backend: str
     workspace: str
     jobs: dict[str, tuple[KnownJob, ...]] = Field(default_factory=dict)
-    """Action to its jobs, oldest first, as far as they count or are being cancelled."""
+    """Action to its uncancelled jobs, oldest first; the last one is the current job."""
     raps: tuple[KnownRap, ...] = ()
     waiting: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Job id to the RAPs that wait for it."""
@@ -193,7 +187,5 @@ class JobsFinished(Model):
     rap_id: str
     states: dict[str, State]
     """Job id to final state."""
-    unfiled: tuple[str, ...] = ()
-    """Those of them that have filed nothing (:data:`rap.status.UNFILED_CODES`)."""
     rap_done: bool = False
     """Set in the last notice of a RAP."""

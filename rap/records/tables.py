@@ -53,7 +53,6 @@ job = sa.Table(
     sa.Column("started_at", sa.BigInteger),
     sa.Column("completed_at", sa.BigInteger),
     *_texts("trace_context", "metrics", "trace_attributes", "wait_for"),
-    sa.Column("cancelled_at", sa.BigInteger),
     sa.Index("job_by_rap", "rap_id", "position", unique=True),
     sa.Index("job_by_workspace", "workspace", "backend", "created_at"),
 )

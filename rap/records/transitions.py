@@ -69,10 +69,7 @@ def _moved(job: StoredJob, change: JobChange, reached: int, shown: int) -> Store
 
     completed_at = None
     if code.is_final:
-        given = change.completed_at
-        if given is None and code is StatusCode.CANCELLED_BY_USER:
-            given = job.cancelled_at
-        completed_at = seconds if given is None else int(given)
+        completed_at = seconds if change.completed_at is None else int(change.completed_at)
         # Readers fail on a job that ends before it starts (docs/spec/rap-api.md A8.5).
         completed_at = max(completed_at, started_at or completed_at)
     return job._replace(

@@ -8,17 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import orjson
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    Table,
-    bindparam,
-    case,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Table, bindparam, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from rap.errors import RapError
@@ -76,7 +66,6 @@ class Writes(Database):
             moves, unknown = _change_jobs(connection, changes.changes, signs)
             if unknown:
                 raise UnknownJob(f"The read model has no job {', '.join(sorted(unknown))}.")
-            _note_cancels(connection, changes.cancelled)
         return moves
 
     def record_backend(self, change: BackendUpdate) -> tuple[Move, ...]:
@@ -245,21 +234,6 @@ def _change_jobs(
             [{"job_id": stored.id, **_changing(stored)} for stored in changed],
         )
     return tuple(moves), ids - before.keys()
-
-
-def _note_cancels(connection: Connection, cancelled: Mapping[str, float]) -> None:
-    """Note when jobs were cancelled; those that are not here, or were before, are passed over."""
-    if cancelled:
-        at, named = bindparam("at", type_=BigInteger), job.c.id == bindparam("job_id")
-        # Of a job that is not over yet readers are told, so it was updated.
-        is_seen = job.c.completed_at.is_(None) & (job.c.updated_at < at)
-        connection.execute(
-            update(job)
-            .where(named & job.c.cancelled_at.is_(None))
-            .values(cancelled_at=at, updated_at=case((is_seen, at), else_=job.c.updated_at)),
-            # One order of locking for all writers.
-            [{"job_id": one, "at": int(at)} for one, at in sorted(cancelled.items())],
-        )
 
 
 def _change_queue(connection: Connection, change: BackendUpdate) -> None:

@@ -26,7 +26,7 @@ from tests.support.live_system import LiveSystem, eventually, shell, watching
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos, pytest.mark.timeout(1500)]
 
-POINTS = int(os.environ.get("RAP_CHAOS_POINTS", "12"))
+POINTS = int(os.environ.get("RAP_CHAOS_POINTS", "10"))
 SEEDS = [int(seed) for seed in os.environ.get("RAP_CHAOS_SEEDS", "1").split(",")]
 BUSY = 6
 """Another RAP is made when fewer jobs than this are to be done."""
@@ -41,8 +41,6 @@ MOMENTS = {
     "prepared": ("-> PREPARED", 0.3),
     "executing": ("-> EXECUTING", 0.8),
     "finalizing": ("-> FINALIZING", 0.1),
-    "staging": ("Putting the outputs together", 0.1),
-    "begun": ("Filing of the outputs has begun", 0.01),
     "filing": ("Extracting output file", 0.05),
     "finalized": ("-> FINALIZED", 0.05),
     "cleaning up": ("Cleaning up container and volume", 0.1),
@@ -117,14 +115,6 @@ class Watched:
         )
         everything = b"".join((high / f"output/big{n}.bin").read_bytes() for n in (1, 2, 3, 4))
         manifest = json.loads((medium / "metadata/manifest.json").read_text())["outputs"]
-        for job_id in self.job_ids:
-            record = json.loads((high / f"metadata/provenance/{job_id}.json").read_text())
-            assert record["succeeded"]
-            for file in record["outputs"]:
-                content = (high / file["name"]).read_bytes()
-                assert hashlib.sha256(content).hexdigest() == file["sha256"]
-            for file in record["inputs"]:
-                assert file["job_id"] in self.job_ids
         for name in names:
             assert (high / f"made/{name}.bin").read_bytes() == everything
             for area in (high, medium):
@@ -133,7 +123,7 @@ class Watched:
         filed = {
             str(path.relative_to(high)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in high.rglob("*")
-            if path.is_file() and "metadata" not in path.parts
+            if path.is_file() and path.parent.name != "metadata"
         }
         assert {path: entry["content_hash"] for path, entry in manifest.items()} == filed
 

@@ -202,7 +202,7 @@ async def test_a_start_that_its_agent_did_not_live_to_see_is_made_again_in_a_fre
         IMAGE, "true", name=f"os-job-{definition.id}", labels={"task": definition.task_id}
     )
     client.close()
-    await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
+    await prepare(definition, host.storage, host.git, host.settings)
     (host.storage.volume(definition.attempt_name) / "output").mkdir()
     (host.storage.volume(definition.attempt_name) / "output/one.csv").write_text("used\n")
     before = Ground(boot_id="first", engine=await host.engine.system.run())

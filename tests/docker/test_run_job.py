@@ -103,19 +103,6 @@ async def test_a_job_runs_from_its_code_to_its_published_outputs_and_leaves_noth
     await nothing_left(host, definition)
 
 
-async def test_a_log_says_that_its_first_lines_are_missing_and_has_one_time_a_line(
-    run: Callable[..., Any], job: Callable[..., Any], host: Host
-) -> None:
-    # tests/cases/jobs/log-lines-lost and long-line-timestamps
-    said = "echo WARNING; seq 1 100000; printf '%040000d\\n' 7"
-    assert (await run(job(f"{said}; {WRITES}", memory_limit="256M"))).exit_code == 0
-    lines = (host.storage.medium("wksp") / "metadata/act.log").read_text().splitlines()
-    assert lines[0] == "[the log is too long: its first lines were left out here]"
-    assert not any("WARNING" in line for line in lines)
-    (long,) = [line for line in lines if len(line) > 1000]
-    assert long.partition(" ")[2] == "7".rjust(40000, "0")
-
-
 async def test_no_number_of_the_program_is_taken_for_a_time_of_ours(
     run: Callable[..., Any], job: Callable[..., Any]
 ) -> None:
@@ -379,7 +366,7 @@ async def test_a_prepared_volume_is_used_as_it_is(
     run: Callable[..., Any], job: Callable[..., Any], host: Host, settings: AgentSettings
 ) -> None:
     definition = job("cat /workspace/kept > /dev/null")
-    await prepare(definition, host.storage, host.git, settings, host.attempts.note_volume)
+    await prepare(definition, host.storage, host.git, settings)
     (host.storage.volume(definition.id) / "kept").write_text("from the first time")
     outcome = await run(definition)
     assert outcome.exit_code == 0
@@ -394,7 +381,7 @@ async def test_a_finished_attempt_is_answered_from_its_record_and_cleaned_up(
     # As if the agent had died between the record and the rest.
     log = host.storage.medium("wksp") / "metadata/act.log"
     log.unlink()
-    await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
+    await prepare(definition, host.storage, host.git, host.settings)
     assert await run(definition) == outcome
     assert log.exists()
     await order("discard_job", DiscardOrder(definition=definition))
@@ -410,7 +397,7 @@ async def stand_at(
 ) -> None:
     """Bring a job to a state, with nobody at work on it."""
     if state == "prepared":
-        await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
+        await prepare(definition, host.storage, host.git, host.settings)
     if state in ("executing", "executed"):
         task = run(definition)
         await running(host, definition)
@@ -615,35 +602,6 @@ async def test_a_container_that_docker_refuses_is_a_failed_attempt(
     assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.CONTAINER_REFUSED)
     assert metadata(host, definition)["error"]["exception"] == "container_refused"
     await nothing_left(host, definition)
-
-
-async def test_a_program_that_can_never_be_started_is_told_from_the_first_try_on(
-    run: Callable[..., Any],
-    job: Callable[..., Any],
-    host: Host,
-    image: str,
-    docker_client: DockerClient,
-) -> None:
-    # A file lies where the job's volume is to be.
-    spoil = "rm -r /workspace; touch /workspace"
-    base = docker_client.containers.run(image, ["/bin/busybox", "sh", "-c", spoil], detach=True)
-    base.wait()
-    name = f"{image.rpartition(':')[0]}:{base.short_id}"
-    base.commit(*name.split(":"))
-    base.remove()
-    told: list[tuple[Stage, Fault | None]] = []
-
-    def look() -> None:
-        told.extend((each.stage, each.trouble) for each in host.jobs.reported())
-
-    host.jobs.on_change = look
-    outcome = await run(job(image=name))
-    docker_client.images.remove(name)
-    assert (outcome.ending, outcome.fault) == (Ending.FAILED, Fault.CONTAINER_REFUSED)
-    first = told.index((Stage.PREPARED, Fault.CONTAINER_REFUSED))
-    tries = told[first : told.index((Stage.PREPARED, Fault.CONTAINER_REFUSED), first + 1) + 1]
-    assert {stage for stage, _ in tries} == {Stage.PREPARING, Stage.PREPARED}
-    assert {trouble for _, trouble in tries} == {Fault.CONTAINER_REFUSED}
 
 
 async def test_what_goes_wrong_unforeseen_is_tried_again_and_then_told_without_its_text(

@@ -21,10 +21,11 @@ from rap.models import JobDefinition
 from rap.settings import AgentSettings
 from tests.docker.conftest import eventually, files_in
 from tests.docker.registry import Registry
+from worker_agent import attempt
 from worker_agent.engine.facts import ContainerFacts
 from worker_agent.host import Host
 from worker_agent.pauses import Pauses
-from worker_agent.workspace import filing, locks
+from worker_agent.workspace.finalize import finalize
 
 pytestmark = [pytest.mark.docker, pytest.mark.usefixtures("image")]
 
@@ -141,46 +142,6 @@ async def test_a_job_is_stopped_while_its_inputs_are_copied(
     await nothing_left(host, definition)
 
 
-async def test_a_job_is_stopped_while_its_outputs_are_copied(
-    run: Callable[..., Any],
-    job: Callable[..., Any],
-    host: Host,
-    gate: tuple[Event, Event],
-    terminate: Callable[..., Any],
-) -> None:
-    reached, opened = gate
-    definition = job("mkdir output; echo a,b > output/slow.csv")
-    task = run(definition)
-    await asyncio.to_thread(reached.wait, 60)
-    await terminate(definition)
-    opened.set()
-    await is_cancelled_with_nothing_filed(task, host, definition)
-
-
-async def test_a_job_is_stopped_while_another_one_files_its_outputs(
-    run: Callable[..., Any], job: Callable[..., Any], host: Host, terminate: Callable[..., Any]
-) -> None:
-    definition = job(WRITES)
-    staging, _ = host.storage.staging(definition.attempt_name)
-    with locks.workspace_lock(host.storage, definition.workspace):
-        task = run(definition)
-        await eventually(lambda: staging.exists() and list(staging.iterdir()), "a staged output")
-        await terminate(definition)
-    await is_cancelled_with_nothing_filed(task, host, definition)
-
-
-async def is_cancelled_with_nothing_filed(
-    task: asyncio.Task[JobOutcome], host: Host, definition: JobDefinition
-) -> None:
-    outcome = await task
-    assert (outcome.ending, outcome.exit_code) == (Ending.CANCELLED, 0)
-    for workspace in (host.storage.high("wksp"), host.storage.medium("wksp")):
-        assert not workspace.exists() or files_in(workspace) == []
-    assert record(host, definition)["cancelled"] is True
-    assert record(host, definition)["outputs"] == {}
-    await nothing_left(host, definition)
-
-
 async def test_a_stop_while_results_are_published_leaves_them_whole(
     run: Callable[..., Any],
     job: Callable[..., Any],
@@ -188,25 +149,25 @@ async def test_a_stop_while_results_are_published_leaves_them_whole(
     monkeypatch: pytest.MonkeyPatch,
     terminate: Callable[..., Any],
 ) -> None:
-    reached, opened, begin = Event(), Event(), filing.begin
+    reached, opened = asyncio.Event(), asyncio.Event()
 
-    def slow(*args: Any, **options: Any) -> None:
+    async def slow(*args: Any, **options: Any) -> JobOutcome:
         reached.set()
-        assert opened.wait(60)
-        begin(*args, **options)
+        await opened.wait()
+        return await finalize(*args, **options)
 
-    monkeypatch.setattr(filing, "begin", slow)
+    monkeypatch.setattr(attempt, "finalize", slow)
     definition = job(WRITES)
     task = run(definition)
-    await asyncio.to_thread(reached.wait, 60)
+    await reached.wait()
     await terminate(definition)
     opened.set()
     outcome = await task
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
     for area in (host.storage.high("wksp"), host.storage.medium("wksp")):
         assert (area / "output/one.csv").read_text() == "a,b\n"
-    listed = json.loads((host.storage.medium("wksp") / "metadata/manifest.json").read_text())
-    assert list(listed["outputs"]) == ["output/one.csv"]
+    manifest = json.loads((host.storage.medium("wksp") / "metadata/manifest.json").read_text())
+    assert list(manifest["outputs"]) == ["output/one.csv"]
     assert record(host, definition)["cancelled"] is False
     await nothing_left(host, definition)
 

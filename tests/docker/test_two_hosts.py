@@ -31,7 +31,7 @@ def other(settings: AgentSettings, tmp_path: Path) -> Host:
 async def lost(host: Host, definition: JobDefinition) -> None:
     """What a host leaves that died while a job ran: a used volume, and notes."""
     host.attempts.take(definition)
-    await prepare(definition, host.storage, host.git, host.settings, host.attempts.note_volume)
+    await prepare(definition, host.storage, host.git, host.settings)
     host.attempts.prepared(definition)
     output = host.storage.volume(definition.attempt_name) / "output"
     output.mkdir()

@@ -10,16 +10,7 @@ from pathlib import Path
 import pytest
 
 from infra.local_system import AGENT
-from tests.support.live_system import (
-    LiveSystem,
-    Rap,
-    Study,
-    container_of,
-    eventually,
-    gated,
-    shell,
-    write,
-)
+from tests.support.live_system import LiveSystem, Rap, Study, container_of, eventually, gated
 from worker_agent.state.attempts import AttemptState
 
 pytestmark = pytest.mark.e2e
@@ -137,31 +128,6 @@ def test_a_check_of_a_host_at_work_finds_no_problem(system: LiveSystem) -> None:
     )
     assert done.returncode == 1
     assert "temporal operator namespace create --namespace nowhere" in done.stdout
-
-
-def test_a_result_is_followed_back_to_its_first_job_and_told_when_it_is_stale(
-    system: LiveSystem, study: Callable[..., Study]
-) -> None:
-    table = shell("cp output/first.txt output/table.txt", needs=["first"], table="output/table.txt")
-    rap = system.run(study({"first": write("first"), "tabulate": table}))
-    rap.wait_until_over()
-    done = rap_agent(system, "provenance", f"{rap.workspace}/output/table.txt", "--json")
-    about = json.loads(done.stdout)["about"]
-    assert (about["standing"], about["level"]) == ("as_filed", "highly_sensitive"), done.stderr
-    job = about["job"]
-    assert (job["job_id"], job["rap_id"]) == (rap.job_id("tabulate"), rap.rap_id)
-    (read,) = job["inputs"]
-    assert (read["name"], read["standing"]) == ("output/first.txt", "as_filed")
-    assert (read["job"]["job_id"], read["job"]["inputs"]) == (rap.job_id("first"), [])
-
-    assert rap_agent(system, "stale", rap.workspace).returncode == 0
-    high = system.high_privacy / "workspaces" / rap.workspace
-    (high / "output/first.txt").write_text("forged\n")
-    done = rap_agent(system, "stale", rap.workspace, "--json")
-    found = {each["action"]: each for each in json.loads(done.stdout)["actions"]}
-    assert done.returncode == 3
-    assert [one["why"] for one in found["first"]["reasons"]] == ["output_replaced"]
-    assert [one["why"] for one in found["tabulate"]["reasons"]] == ["input_replaced", "input_stale"]
 
 
 def test_a_job_whose_kill_was_only_noted_never_starts(

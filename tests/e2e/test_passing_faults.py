@@ -1,9 +1,7 @@
 """What passes while a create is decided: it is never told as final, and its jobs appear."""
 
 import fcntl
-import json
 import os
-import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +16,6 @@ from infra.local_system import CONTROLLER
 from rap import ids
 from rap.git.process import TimeLimits
 from rap.git.store import Store
-from tests.support.git_server import StudyRepo, self_signed, serve_git
 from tests.support.live_system import LiveSystem, Study, eventually, write
 
 pytestmark = [pytest.mark.e2e, pytest.mark.chaos]
@@ -99,35 +96,3 @@ def test_a_read_model_that_is_locked_for_a_while_refuses_nothing(
     if system.status(rap)["unrecognised_rap_ids"]:
         pytest.fail(f"the client would take it for failed: {answer.status_code}")
     eventually(lambda: system.status(rap)["jobs"], "the job appears")
-
-
-@pytest.mark.nightly
-@pytest.mark.spec("rap-api:88")
-def test_a_first_fetch_of_more_than_an_answers_time_carries_the_create_through(
-    tmp_path: Path, images: None
-) -> None:
-    """Case slow-first-fetch: 503, and the jobs appear without another create."""
-    certificate, rap = self_signed(tmp_path), ids.random_rap_id()
-    repo = StudyRepo(tmp_path / "served" / "opensafely" / "study")
-    project = json.dumps({"version": "4.0", "actions": {"one": write("one")}})
-    large = random.Random(1).randbytes(1_500_000)
-    commit = repo.commit({"project.yaml": project, "large": large})
-    study = Study("https://github.com/opensafely/study", commit)
-    with serve_git(tmp_path / "served", certificate) as git:
-        overrides = {
-            "GITHUB_PROXY_DOMAIN": git.url.removeprefix("https://"),
-            "GIT_SSL_CAINFO": str(certificate),
-        }
-        system = LiveSystem(tmp_path / "system", overrides=overrides)
-        try:
-            system.start()
-            git.slowly.set()
-            answer = system.create(study, rap_id=rap)
-            assert answer.status_code == 503
-            assert "still being fetched" in answer.text
-            system.logged(CONTROLLER, "Still fetching")
-            git.slowly.clear()
-            eventually(lambda: system.status(rap)["jobs"], "the job appears")
-            assert git.gone_away == 0
-        finally:
-            system.end()

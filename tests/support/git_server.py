@@ -6,7 +6,7 @@ import ssl
 import struct
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -22,9 +22,6 @@ _IDENTITY = {
     "GIT_CONFIG_GLOBAL": "/dev/null",
     "GIT_CONFIG_NOSYSTEM": "1",
 }
-
-_PIECE, _LEAST = 1024, 100_000
-"""Bytes of a pack that is sent slowly, at once and at the end."""
 
 
 class StudyRepo:
@@ -85,31 +82,11 @@ class GitServer:
     hangs: threading.Event = field(default_factory=threading.Event)
     """While set, requests are accepted and not answered."""
     released: threading.Event = field(default_factory=threading.Event)
-    slowly: threading.Event = field(default_factory=threading.Event)
-    """While set, packs arrive in small pieces."""
-    gone_away: int = 0
-    """Clients that did not wait for the end of their answer."""
     redirect_to: str | None = None
     fault: Fault | int | None = None
     """What every request gets instead of an answer: a fault, or an HTTP status."""
     next_faults: list[Fault | int | None] = field(default_factory=list)
     """The same for the next requests, one each; ``None`` for an answer."""
-
-
-def self_signed(folder: Path) -> Path:
-    """A new certificate for the loopback, with its key; a client trusts it by GIT_SSL_CAINFO."""
-    path = folder / "server.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
-            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
-            *("-keyout", str(path), "-out", f"{path}.crt"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
-    return path
 
 
 @contextmanager
@@ -173,20 +150,7 @@ def serve_git(folder: Path, certificate: Path | None = None) -> Iterator[GitServ
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             else:
-                _run_backend(self, folder, self._send)
-
-        def _send(self, content: bytes) -> None:
-            try:
-                while len(content) > _LEAST and state.slowly.is_set():
-                    self.wfile.write(content[:_PIECE])
-                    self.wfile.flush()
-                    content = content[_PIECE:]
-                    state.released.wait(0.02)
-                self.wfile.write(content)
-                self.wfile.flush()
-            except OSError:
-                state.gone_away += 1
-                self.close_connection = True
+                _run_backend(self, folder)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -202,16 +166,13 @@ def serve_git(folder: Path, certificate: Path | None = None) -> Iterator[GitServ
     try:
         yield state
     finally:
-        state.slowly.clear()
         state.released.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
-def _run_backend(
-    request: BaseHTTPRequestHandler, folder: Path, send: Callable[[bytes], None]
-) -> None:
+def _run_backend(request: BaseHTTPRequestHandler, folder: Path) -> None:
     path, _, query = request.path.partition("?")
     env = {
         "PATH": os.environ["PATH"],
@@ -245,7 +206,7 @@ def _run_backend(
         request.send_header(name, value)
     request.send_header("Content-Length", str(len(content)))
     request.end_headers()
-    send(content)
+    request.wfile.write(content)
 
 
 def _body(request: BaseHTTPRequestHandler) -> bytes:

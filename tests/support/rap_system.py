@@ -7,7 +7,7 @@ and ends each job as its test scripted it.
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,13 +40,12 @@ from rap.contracts.workflows import (
 from rap.egress import (
     Acknowledged,
     AgentReport,
-    Discarded,
     Ending,
     JobOutcome,
     JobProgress,
     Metrics,
 )
-from rap.errors import StillFetching, Unavailable
+from rap.errors import Unavailable
 from rap.messages.backends import BackendLimits, BackendStart
 from rap.messages.jobs import DiscardOrder, TerminateOrder
 from rap.messages.workspaces import (
@@ -132,8 +131,6 @@ class StubProjects:
         self.broken: set[str] = set()
         self.passing: dict[str, int] = {}
         """How often reading a project still fails for a reason that passes."""
-        self.fetching: dict[str, int] = {}
-        """How often a project is still being fetched when its time is up."""
         self.dying: set[str] = set()
         """Projects whose next reading ends like that of a controller that is killed: in silence."""
         self.reads: list[str] = []
@@ -162,9 +159,6 @@ class StubProjects:
         if request.repo_url in self.passing and self.passing[request.repo_url] > 0:
             self.passing[request.repo_url] -= 1
             raise Unavailable("The remote is away.")
-        if self.fetching.get(request.repo_url, 0) > 0:
-            self.fetching[request.repo_url] -= 1
-            raise StillFetching(f"The repository {request.repo_url} is still being fetched.")
         if request.repo_url in self.gates:
             self.at_a_gate.set()
             await self.gates[request.repo_url].wait()
@@ -209,8 +203,7 @@ class StubHost:
 
     By default a job ends at once with exit code 0. ``exits`` gives other codes by action,
     ``outcomes`` whole outcomes; an action in ``held`` runs until it is released or stopped, one
-    in ``finishing`` has just come to its end when it is stopped, and one in ``deaf`` hears no
-    order until it is told to listen. ``recorded`` has what an order to discard finds on record.
+    in ``finishing`` has just come to its end when it is stopped.
     """
 
     backend: str
@@ -219,18 +212,13 @@ class StubHost:
     outcomes: dict[str, list[JobOutcome]] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     finishing: set[str] = field(default_factory=set)
-    deaf: set[str] = field(default_factory=set)
-    recorded: dict[str, JobOutcome] = field(default_factory=dict)
     started: list[JobDefinition] = field(default_factory=list)
     terminated: list[str] = field(default_factory=list)
     discarded: list[str] = field(default_factory=list)
-    decided: set[str] = field(default_factory=set)
-    """The discarded attempts whose jobs had ended without them."""
     answers_orders_with: Any = field(default_factory=Acknowledged)
     _stops: dict[str, asyncio.Event] = field(default_factory=dict)
     _releases: dict[str, asyncio.Event] = field(default_factory=dict)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
-    _listens: dict[str, asyncio.Event] = field(default_factory=dict)
 
     def runs_of(self, action_name: str) -> list[str]:
         return [one.task_id for one in self.started if one.action == action_name]
@@ -238,14 +226,6 @@ class StubHost:
     def release(self, action_name: str) -> None:
         self.held.discard(action_name)
         self._releases.setdefault(action_name, asyncio.Event()).set()
-
-    def hold(self, action_name: str) -> None:
-        self.held.add(action_name)
-        self._releases.pop(action_name, None)
-
-    def listen(self, action_name: str) -> None:
-        """Hear the orders about a deaf action at last."""
-        self._listens.setdefault(action_name, asyncio.Event()).set()
 
     async def has_started(self, action_name: str, times: int = 1) -> None:
         async with asyncio.timeout(PATIENCE_S):
@@ -274,7 +254,6 @@ class StubHost:
             finally:
                 for one in waits:
                     one.cancel()
-        await self._until_heard(definition.action)
         if stop.is_set() and definition.action not in self.finishing:
             return JobOutcome(task_id=task, ending=Ending.CANCELLED)
         if self.outcomes.get(definition.action):
@@ -286,16 +265,6 @@ class StubHost:
             metrics=Metrics(cpu_mean=1.5),
         )
 
-    async def _until_heard(self, action_name: str) -> None:
-        if action_name not in self.deaf:
-            return
-        listens = self._listens.setdefault(action_name, asyncio.Event())
-        while not listens.is_set():
-            with suppress(asyncio.CancelledError, TimeoutError):
-                activity.heartbeat()
-                async with asyncio.timeout(0.2):
-                    await listens.wait()
-
     @activity.defn(name=contracts.TERMINATE_JOB.name)
     async def terminate_job(self, order: TerminateOrder) -> Acknowledged:
         self.terminated.append(order.task_id)
@@ -303,14 +272,10 @@ class StubHost:
         return self.answers_orders_with
 
     @activity.defn(name=contracts.DISCARD_JOB.name)
-    async def discard_job(self, order: DiscardOrder) -> Discarded:
-        task, name = order.definition.task_id, order.definition.action
-        self._stops.setdefault(task, asyncio.Event()).set()
-        if order.decided:
-            await self._until_heard(name)
-            self.decided.add(task)
-        self.discarded.append(task)
-        return Discarded(outcome=self.recorded.get(name))
+    async def discard_job(self, order: DiscardOrder) -> Acknowledged:
+        self.discarded.append(order.definition.task_id)
+        self._stops.setdefault(order.definition.task_id, asyncio.Event()).set()
+        return self.answers_orders_with
 
     @asynccontextmanager
     async def polling(self, client: Client) -> AsyncIterator["StubHost"]:

@@ -13,7 +13,6 @@ from rap.settings import AgentSettings
 from tests.support.factories import job_definition, study
 from tests.support.git_server import StudyRepo
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.state.attempts import AttemptState
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize
 from worker_agent.workspace.limits import LIMITS, Limits
@@ -61,23 +60,11 @@ class Backend:
             **settings,
         )
         self.storage = Storage(self.settings)
-        self.attempts = AttemptState(self.storage.state_dir)
         self.git = GitCache(
             self.settings.workdir / "repos", proxy_domain="proxy.invalid", token="", user="u"
         )
         self.study = StudyRepo(base / "study")
         self.commit = self.study.commit({"project.yaml": PROJECT.format("make"), "a.py": "pass"})
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """By which a command finds these folders."""
-        return {
-            "BACKEND": "test",
-            "WORKDIR": str(self.settings.workdir),
-            "HIGH_PRIVACY_STORAGE_BASE": str(self.settings.high_privacy),
-            "MEDIUM_PRIVACY_STORAGE_BASE": str(self.settings.medium_privacy),
-            "ALLOW_LOCAL_GIT_REPOS": "true",
-        }
 
     @property
     def high(self) -> Path:

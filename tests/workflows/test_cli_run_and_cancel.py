@@ -112,20 +112,6 @@ async def test_run_takes_the_head_of_a_local_study_to_the_end_of_all_its_jobs(
     assert {one.workspace for one in host.started} == {"mine"}
 
 
-async def test_run_says_that_a_repository_is_still_being_fetched_and_goes_on_with_it(
-    system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
-) -> None:
-    repo = study(action("a"))
-    system.projects.fetching[repo.url] = 2
-    await system.start_backend()
-    async with system.host():
-        ended = await rap.run("run", "study", "a")
-    assert (ended.code, ended.err) == (0, "")
-    said = [line for line in ended.out.splitlines() if "Waiting" not in line]
-    assert said[:2] == [f"The repository {repo.url} is still being fetched."] * 2
-    assert said[3] == "Created 1 new jobs: a"
-
-
 async def test_run_says_when_there_is_nothing_to_do_and_forces_when_told(
     system: RapSystem, rap: Commands, study: Callable[..., StudyRepo]
 ) -> None:

@@ -1,12 +1,9 @@
 """What the agent asks of Docker about the containers of jobs."""
 
 import asyncio
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import docker
 import docker.errors
@@ -24,11 +21,8 @@ from worker_agent.engine.connections import (
 from worker_agent.engine.container import JOB_LABEL
 from worker_agent.engine.facts import ContainerFacts, EndEvents, RunningContainer, UsageReading
 from worker_agent.engine.inspection import container_facts, end_events, moment, usage_reading
-from worker_agent.engine.log_frames import Frame, whole_lines
 
 LOG_LINES = 100_000
-FRAME_HEADER = struct.Struct(">BxxxL")
-"""Before each piece of a log: which output it was written to, and how long it is."""
 LATE_EVENTS_NS = 500_000_000
 
 
@@ -153,29 +147,20 @@ class Containers:
             lambda client: remove(client, container), f"removing container {container}", finish=True
         )
 
-    async def logs(self, container: str, into: Path) -> bool:
-        """Write the last 100,000 lines of a container's output, with timestamps, to a file.
+    async def logs(self, container: str, into: Path) -> None:
+        """Write the last 100,000 lines of a container's output, with timestamps, to a file."""
 
-        Whether earlier ones are left out. Then the file may have one line more; it may have fewer
-        where lines are longer than the 16 KiB that the engine keeps in one piece.
-        """
-
-        def copy(client: docker.APIClient) -> bool:
-            pieces = 0
-
-            def counted() -> Iterator[Frame]:
-                nonlocal pieces
-                for frame in _frames(client, container, tail=LOG_LINES + 1):
-                    pieces += 1
-                    yield frame
-
+        def copy(client: docker.APIClient) -> None:
+            chunks = client.logs(
+                container, stdout=True, stderr=True, timestamps=True, stream=True, follow=False,
+                tail=LOG_LINES,
+            )  # fmt: skip
             with into.open("wb") as file:
                 into.chmod(0o600)
-                for text in whole_lines(counted()):
-                    file.write(text)
-            return pieces > LOG_LINES
+                for chunk in chunks:
+                    file.write(chunk)
 
-        return await self._connections.work.call(
+        await self._connections.work.call(
             copy, f"reading the log of container {container}", finish=True
         )
 
@@ -216,27 +201,6 @@ def remove(client: docker.APIClient, container: str) -> None:
                 raise
             # Somebody else's removal is under way: its end is ours.
             client.wait(container, condition="removed")
-
-
-def _frames(client: docker.APIClient, container: str, *, tail: int) -> Iterator[Frame]:
-    """The last pieces of a container's log.
-
-    Not by the SDK's own call for logs: it does not tell to which output a piece was written.
-    """
-    response = client.get(
-        f"{client.base_url}/v{client.api_version}/containers/{quote(container)}/logs",
-        params={"stdout": 1, "stderr": 1, "timestamps": 1, "tail": tail},
-        stream=True,
-        timeout=client.timeout,
-    )
-    with closing(response):
-        try:
-            response.raise_for_status()
-        except requests.HTTPError as error:
-            raise docker.errors.create_api_error_from_http_exception(error) from error
-        while len(header := response.raw.read(FRAME_HEADER.size)) == FRAME_HEADER.size:
-            stream, length = FRAME_HEADER.unpack(header)
-            yield Frame(stream, response.raw.read(length))
 
 
 def _refusal(error: docker.errors.APIError) -> JobFault:

@@ -14,12 +14,11 @@ from rap.git import GitCache
 from rap.models import RUN_ALL, Model
 from rap.project_reader import read_project
 from rap.repository_and_branch_rules import is_local, validate_repository_url
-from rap.settings import AgentSettings
 from worker_agent.operations.place import Place, check_user
-from worker_agent.workspace import filing, locks, manifest, manifest_repair
-from worker_agent.workspace.filing import discard_staged
+from worker_agent.workspace import locks, manifest, manifest_repair
 from worker_agent.workspace.manifest import Document
 from worker_agent.workspace.manifest_repair import Finding, Recorded
+from worker_agent.workspace.publish import discard_staged
 from worker_agent.workspace.storage import METADATA_FILE
 
 PROJECT_FILE = "project.yaml"
@@ -74,13 +73,13 @@ def repository_of(document: Document) -> str | None:
 
 async def actions_at_head(place: Place, git: GitCache, repo: str, branch: str) -> frozenset[str]:
     """The actions of a study at the head of a branch; RapError if they cannot be had."""
-    check_repository(place.settings, repo)
+    _check_repository(place, repo)
     return await actions_at(place, git, repo, await git.resolve(repo, f"refs/heads/{branch}"))
 
 
 async def actions_at(place: Place, git: GitCache, repo: str, commit: str) -> frozenset[str]:
     """The actions of a study at a commit; as above."""
-    check_repository(place.settings, repo)
+    _check_repository(place, repo)
     text = await git.read_file(repo, commit, PROJECT_FILE)
     return frozenset(action.name for action in await read_project(text)) - {RUN_ALL}
 
@@ -139,7 +138,6 @@ def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
     JobFault if the disk is full, or the manifest was damaged meanwhile.
     """
     with locks.workspace_lock(place.storage, repair.workspace):
-        filing.finish_begun(place.storage, repair.workspace)
         before = manifest.read(place.storage, repair.workspace)
         added = [name for name in repair.entries if name not in before["outputs"]]
         after = manifest_repair.with_entries(before, repair.entries)
@@ -149,7 +147,6 @@ def apply(place: Place, repair: Repair) -> tuple[Path | None, list[str]]:
 def apply_actions(place: Place, workspace: str, actions: Collection[str]) -> Path | None:
     """Say of every entry whether its action is among these; as :func:`apply`."""
     with locks.workspace_lock(place.storage, workspace):
-        filing.finish_begun(place.storage, workspace)
         before = manifest.read(place.storage, workspace)
         return _replace(place, workspace, before, manifest_repair.with_actions(before, actions))
 
@@ -187,7 +184,6 @@ def _replace(place: Place, workspace: str, before: Document, after: Document) ->
     return kept
 
 
-def check_repository(settings: AgentSettings, repo: str) -> None:
-    """RapError unless jobs may have their code from there."""
-    if not is_local(repo, allow_local=settings.allow_local_git_repos):
-        validate_repository_url(repo, settings.allowed_github_orgs)
+def _check_repository(place: Place, repo: str) -> None:
+    if not is_local(repo, allow_local=place.settings.allow_local_git_repos):
+        validate_repository_url(repo, place.settings.allowed_github_orgs)

@@ -3,8 +3,6 @@
 ::
 
     state/jobs/<attempt>.json      an attempt has a volume here, and when its stages began
-    state/inputs/<attempt>.json    the inputs in that volume, and whose files they are
-    state/laid_out/<attempt>.json  the files there that a pattern of the job covers, as they were
     state/stopped/<key>            an order came to stop this attempt
     state/killed/<key>             an administrator of this host wants it stopped
     state/tokens/<key>             the Temporal task token of a running attempt (secret)
@@ -15,21 +13,12 @@ and its metadata (docs/spec/agent.md 4.2).
 """
 
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-
-from pydantic import TypeAdapter
 
 from rap.ids import attempt_of
 from rap.models import JobDefinition, Model
 from worker_agent.atomic_files import write_file
-from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.storage import component
-from worker_agent.workspace.untouched import FileState
-
-_INPUTS = TypeAdapter(tuple[InputFile, ...])
-_LAID_OUT = TypeAdapter(dict[str, FileState])
 
 KEEP_STOPPED = 7 * 24 * 3600.0
 """Seconds after which an order about an attempt that never came is forgotten."""
@@ -54,15 +43,10 @@ class AttemptState:
 
     def __init__(self, root: Path) -> None:
         self._jobs = root / "jobs"
-        self._inputs = root / "inputs"
-        self._laid_out = root / "laid_out"
         self._stopped = root / "stopped"
         self._killed = root / "killed"
         self._tokens = root / "tokens"
-        for folder in (
-            *(self._jobs, self._inputs, self._laid_out),
-            *(self._stopped, self._killed, self._tokens),
-        ):
+        for folder in (self._jobs, self._stopped, self._killed, self._tokens):
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def owner(self, name: str) -> Owner | None:
@@ -89,47 +73,7 @@ class AttemptState:
 
     def leave(self, name: str) -> None:
         """The volume of an attempt is gone."""
-        self._inputs_file(name).unlink(missing_ok=True)
-        self._laid_out_file(name).unlink(missing_ok=True)
         self._owner_file(name).unlink(missing_ok=True)
-
-    def note_inputs(self, definition: JobDefinition, inputs: Iterable[InputFile]) -> None:
-        """The inputs of an attempt as they were copied; to be called before its volume counts as
-        complete. Kept until the volume is gone.
-        """
-        _write(self._inputs_file(definition.attempt_name), _INPUTS.dump_json(tuple(inputs)))
-
-    def inputs(self, name: str) -> tuple[InputFile, ...]:
-        """The inputs of the attempt of this name; none if it has none, or has none on record."""
-        try:
-            return _INPUTS.validate_json(self._inputs_file(name).read_bytes())
-        except FileNotFoundError:
-            return ()
-
-    def note_volume(
-        self,
-        definition: JobDefinition,
-        inputs: Iterable[InputFile],
-        laid_out: Mapping[str, FileState],
-    ) -> None:
-        """All that is noted of a volume before it counts as complete."""
-        self.note_inputs(definition, inputs)
-        self.note_laid_out(definition, laid_out)
-
-    def note_laid_out(self, definition: JobDefinition, files: Mapping[str, FileState]) -> None:
-        """How files of the volume are before the program starts: see
-        :mod:`worker_agent.workspace.untouched`. To be called before the volume counts as complete;
-        kept until it is gone.
-        """
-        content = _LAID_OUT.dump_json(dict(files))
-        _write(self._laid_out_file(definition.attempt_name), content)
-
-    def laid_out(self, name: str) -> dict[str, FileState]:
-        """The same, of the attempt of this name; empty if it has nothing on record."""
-        try:
-            return _LAID_OUT.validate_json(self._laid_out_file(name).read_bytes())
-        except FileNotFoundError:
-            return {}
 
     def earlier(self, definition: JobDefinition) -> list[str]:
         """The names of the attempts before this one at the same job that left a volume here."""
@@ -159,10 +103,6 @@ class AttemptState:
     def is_stopped(self, key: str) -> bool:
         """Whether this attempt is to be stopped, whoever wants it."""
         return (self._stopped / component("task id", key)).exists() or self.is_killed(key)
-
-    def stop_of(self, key: str) -> "StopOfAttempt":
-        """What tells a thread at work on this attempt that it is to be stopped."""
-        return StopOfAttempt(self, key)
 
     def forget_stopped(self, key: str) -> None:
         """The stopped attempt has been recorded: the orders have done their work."""
@@ -194,24 +134,6 @@ class AttemptState:
 
     def _owner_file(self, name: str) -> Path:
         return self._jobs / f"{component('job id', name)}.json"
-
-    def _laid_out_file(self, name: str) -> Path:
-        return self._laid_out / f"{component('job id', name)}.json"
-
-    def _inputs_file(self, name: str) -> Path:
-        return self._inputs / f"{component('job id', name)}.json"
-
-
-@dataclass(frozen=True, slots=True)
-class StopOfAttempt:
-    """Whether an attempt is to be stopped, whoever wants it, as a thread may ask at any time."""
-
-    attempts: AttemptState
-    key: str
-
-    def is_set(self) -> bool:
-        """Whether it is."""
-        return self.attempts.is_stopped(self.key)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from rap.egress import Ending, Fault, Interruption, Metrics, Stage
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.workspace.provenance import InputFile
-from worker_agent.workspace.replaced_inputs import ReplacedInput
-from worker_agent.workspace.untouched import FileState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,8 +16,6 @@ class AttemptEnd:
     """The last inspection; ``None``: it never existed."""
     raw_log: Path | None = None
     """What the container wrote, lines with their times; ``None``: no container."""
-    log_is_cut: bool = False
-    """It is so long that its first lines are missing."""
     cancelled: bool = False
     """An order ended the attempt."""
     killed: bool = False
@@ -29,14 +24,6 @@ class AttemptEnd:
     """Why the attempt could not be carried out."""
     interruption: Interruption | None = None
     """What took the program away."""
-    inputs: tuple[InputFile, ...] = ()
-    """What was put into the volume from earlier jobs."""
-    laid_out: Mapping[str, FileState] = field(default_factory=dict)
-    """The files in the volume that its patterns cover, as they were before its program started."""
-    need: int | None = None
-    """Of INPUT_REPLACED: whose files were replaced, as a place in the action's needs."""
-    replaced_inputs: tuple[ReplacedInput, ...] = ()
-    """Of INPUT_REPLACED: the files. They do not leave the host."""
     detail: str | None = None
     """The same for the author of the study, where more than the fault's own sentence is known."""
     cause: str = ""

@@ -3,9 +3,9 @@
 import structlog
 
 from rap.errors import JobFault
-from worker_agent.workspace.filing import discard_staged
 from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.outputs import MARKER, shown
+from worker_agent.workspace.publish import discard_staged
 from worker_agent.workspace.removing import remove_tree
 from worker_agent.workspace.storage import Storage
 
@@ -21,11 +21,7 @@ def remove_volume(storage: Storage, name: str) -> None:
     try:
         with job_lock(name):
             remove_tree(storage.volume(name) / MARKER)
-            for path in (
-                storage.volume(name),
-                storage.unfinished(name),
-                storage.gathered(name),
-            ):
+            for path in (storage.volume(name), storage.unfinished(name)):
                 failed = remove_tree(path)
                 if failed:
                     listed = ", ".join(map(shown, failed))

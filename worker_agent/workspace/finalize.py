@@ -6,49 +6,29 @@ later, and a crash at any place loses nothing.
 """
 
 import asyncio
-import threading
+import re
 import time
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import replace
 
 import structlog
 
-from rap.egress import Ending, Fault, Interruption, JobOutcome, Stage
+from rap.egress import SHA256, Ending, ExitNote, Fault, Interruption, JobOutcome, Stage
 from rap.errors import PermanentFault
 from rap.git import GitCache
 from rap.models import RUN_ALL, JobDefinition
 from rap.project_reader import read_project
-from worker_agent.workspace import (
-    filing,
-    found_outputs,
-    job_log,
-    manifest,
-    metadata,
-    outputs,
-    records,
-    safe_paths,
-    untouched,
-)
+from rap.sentences import FAULT_SENTENCES, INTERRUPTION_SENTENCES
+from worker_agent.workspace import job_log, manifest, metadata, outputs, safe_paths
 from worker_agent.workspace.attempt_end import AttemptEnd
-from worker_agent.workspace.copying import Unwanted
-from worker_agent.workspace.found_outputs import Found
+from worker_agent.workspace.job_texts import exit_note, hint, status_message
 from worker_agent.workspace.limits import LIMITS, Limits
-from worker_agent.workspace.locks import job_lock, workspace_lock
-from worker_agent.workspace.makers import Makers
+from worker_agent.workspace.locks import job_lock
 from worker_agent.workspace.metadata import JobRecord
-from worker_agent.workspace.outputs import Matched
-from worker_agent.workspace.provenance import ProvenanceRecord
-from worker_agent.workspace.publish import Telling, publish_outputs
-from worker_agent.workspace.records import Described
-from worker_agent.workspace.replaced_inputs import INPUT_FAULTS
-from worker_agent.workspace.staging import Staged
+from worker_agent.workspace.outputs import NOTHING, Matched
+from worker_agent.workspace.publish import discard_staged, publish_outputs
 from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
-
-NEVER = threading.Event()
-"""An order to stop that does not come."""
 
 _MOST_KNOWN = 100
 _known_actions: dict[tuple[str, str], frozenset[str]] = {}
@@ -65,9 +45,6 @@ async def finalize(
     git: GitCache,
     end: AttemptEnd,
     limits: Limits = LIMITS,
-    *,
-    stopped: Unwanted = NEVER,
-    alone: AbstractAsyncContextManager[object] | None = None,
 ) -> JobOutcome:
     """Bring an attempt to its end, or find that it has one; how it ended.
 
@@ -77,11 +54,8 @@ async def finalize(
     deleted meanwhile make it one that was interrupted: those too are endings. Where a later attempt
     is on record, this one was given up, and ends as cancelled without a trace.
     Git is asked for the study's project file, to flag what is out of date in the manifest.
-    ``alone`` is held while the thread is at work that nobody can cancel.
 
     Raises:
-        Interrupted: the attempt was ``stopped`` before the filing of its outputs had begun; nothing
-            is recorded, and it is to be finalized as cancelled.
         TransientFault: DISK_FULL, or UNEXPECTED for a damaged manifest; nothing is recorded, so
             the attempt can be finalized again.
         ValueError: the attempt is neither cancelled nor failed, and no program ran to its end.
@@ -94,10 +68,7 @@ async def finalize(
         if end.ended_container is None:
             raise ValueError(f"job {definition.id} has not run to its end")
         project_actions = await _project_actions(definition, storage, git)
-    async with alone or nullcontext():
-        return await asyncio.to_thread(
-            _finalize, definition, storage, end, project_actions, limits, stopped
-        )
+    return await asyncio.to_thread(_finalize, definition, storage, end, project_actions, limits)
 
 
 def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome | None:
@@ -106,18 +77,14 @@ def finish_recorded(definition: JobDefinition, storage: Storage) -> JobOutcome |
     What a crash may have left undone after the record is done now, or DISK_FULL. A PermanentFault
     if the job has several records (docs/spec/agent.md 4.3).
     """
-    if filing.has_begun(storage, definition.attempt_name):
-        with workspace_lock(storage, definition.workspace):
-            filing.finish_begun(storage, definition.workspace)
     record = metadata.load_for(definition, storage)
     if record is None:
         return None
     if record.outcome is not None and (
-        record.outcome.ending is Ending.COMPLETED
-        or record.outcome.fault in (Fault.OUTPUTS_REFUSED, *INPUT_FAULTS)
+        record.outcome.ending is Ending.COMPLETED or record.outcome.fault is Fault.OUTPUTS_REFUSED
     ):
         job_log.copy_to_workspaces(storage, definition, again=True)
-        filing.discard_staged(storage, definition.attempt_name)
+        discard_staged(storage, definition.attempt_name)
     return metadata.outcome_of(record, definition)
 
 
@@ -127,7 +94,6 @@ def _finalize(
     end: AttemptEnd,
     project_actions: frozenset[str] | None,
     limits: Limits,
-    stopped: Unwanted,
 ) -> JobOutcome:
     with job_lock(definition.attempt_name):
         recorded = finish_recorded(definition, storage)
@@ -137,30 +103,23 @@ def _finalize(
             log.warning("not kept: a later attempt at the job is on record")
             return JobOutcome(task_id=definition.task_id, ending=Ending.CANCELLED)
         metadata.keep_earlier(storage, definition)
+        matched, excluded = NOTHING, dict[str, str]()
         ran_to_its_end = end.ending is Ending.COMPLETED
         if ran_to_its_end:
             try:
-                record = _publish(definition, storage, end, project_actions, limits, stopped)
+                matched, excluded = _publish(definition, storage, end, project_actions, limits)
             except _VolumeGone:
                 end = replace(end, interruption=Interruption.VOLUME_GONE)
             except PermanentFault as error:
                 log.warning("outputs refused", reason=str(error))
                 end = replace(end, fault=error.fault, detail=str(error))
-            else:
-                return metadata.outcome_of(record, definition)
-        if filing.is_begun_in(storage, definition.workspace):
-            # It may be that of an attempt before this one, whose record must not come after ours.
-            with workspace_lock(storage, definition.workspace):
-                filing.finish_begun(storage, definition.workspace)
-            metadata.keep_earlier(storage, definition)
-        record = records.job_record(definition, end, Described(), at_ns=time.time_ns())
+        record = _record(definition, end, matched, excluded)
         if end.container is not None or end.fault is not None or end.interruption is not None:
-            job_log.write(storage, definition, record, end.raw_log, limits, is_cut=end.log_is_cut)
+            job_log.write(storage, definition, record, end.raw_log, limits)
         metadata.save(storage, definition, record)
-        is_about_inputs = end.ending is Ending.FAILED and end.fault in INPUT_FAULTS
-        if (ran_to_its_end and end.interruption is None) or is_about_inputs:
+        if ran_to_its_end and end.interruption is None:
             job_log.copy_to_workspaces(storage, definition, again=False)
-        filing.discard_staged(storage, definition.attempt_name)
+        discard_staged(storage, definition.attempt_name)
         return metadata.outcome_of(record, definition)
 
 
@@ -170,35 +129,13 @@ def _publish(
     end: AttemptEnd,
     project_actions: frozenset[str] | None,
     limits: Limits,
-    stopped: Unwanted,
-) -> JobRecord:
+) -> tuple[Matched, dict[str, str]]:
     prepared = end.stages.get(Stage.PREPARED)
     try:
         with safe_paths.directory(storage.volume(definition.attempt_name)) as volume:
             matched = outputs.match(volume, definition.output_spec, prepared, limits)
-
-            def record(staged: Sequence[Staged]) -> JobRecord:
-                described = Described(matched, staged)
-                made = records.job_record(definition, end, described, at_ns=time.time_ns())
-                job_log.write(storage, definition, made, end.raw_log, limits, is_cut=end.log_is_cut)
-                return made
-
-            def provenance(
-                staged: Sequence[Staged], record: JobRecord, at_ns: int
-            ) -> ProvenanceRecord:
-                described = Described(matched, staged)
-                return records.provenance_record(definition, end, described, record, at_ns=at_ns)
-
-            return publish_outputs(
-                definition,
-                storage,
-                volume,
-                matched,
-                _found(definition, storage, end, volume, matched),
-                Telling(record, provenance),
-                project_actions,
-                limits,
-                stopped,
+            return matched, publish_outputs(
+                definition, storage, volume, matched, project_actions, limits
             )
     except FileNotFoundError as error:
         if storage.volume(definition.attempt_name).exists():
@@ -206,20 +143,75 @@ def _publish(
         raise _VolumeGone from error
 
 
-def _found(
-    definition: JobDefinition, storage: Storage, end: AttemptEnd, volume: int, matched: Matched
-) -> dict[str, Found]:
-    """The outputs that the job did not make, and what is to become of them."""
-    sources = {file.name: file for file in end.inputs}
-    makers = Makers(storage, definition.workspace)
-    found = {}
-    for name in untouched.left_alone(volume, matched.outputs, end.laid_out):
-        source = sources.get(name)
-        maker = makers.of(source) if source else None
-        found[name] = found_outputs.decide(name, matched.outputs[name], maker)
-        if maker is not None and maker.level is None:
-            log.warning(f"level of its maker not known: {name}", made_by=maker.job_id)
-    return found
+def _record(
+    definition: JobDefinition, end: AttemptEnd, matched: Matched, excluded: dict[str, str]
+) -> JobRecord:
+    now = time.time_ns()
+    container, ended, note = end.container, end.ended_container, exit_note(end)
+    image_id = container.image_id if container else None
+    fault = None if end.cancelled else end.fault
+    interruption = end.interruption if end.ending is Ending.INTERRUPTED else None
+    outcome = JobOutcome(
+        task_id=definition.task_id,
+        ending=end.ending,
+        # Of a program that was interrupted it says nothing about the program.
+        exit_code=ended.exit_code if ended and interruption is None else None,
+        exit_note=note,
+        memory_limit_bytes=container.memory_limit_bytes if container else None,
+        memory_peak_bytes=container.memory_peak_bytes if container else None,
+        run_time_limit_s=(
+            container.run_time_limit_s if container and note is ExitNote.OUT_OF_TIME else None
+        ),
+        has_unmatched_patterns=bool(matched.unmatched_patterns),
+        has_level4_excluded_files=bool(excluded),
+        fault=fault if interruption is None else None,
+        interruption=interruption,
+        image_id=image_id if image_id and re.match(SHA256, image_id) else None,
+        stages={**end.stages, Stage.FINALIZED: now / 1e9},
+        metrics=end.metrics,
+    )
+    return JobRecord(
+        outputs={name: level.value for name, level in matched.outputs.items()},
+        unmatched_patterns=matched.unmatched_patterns,
+        unmatched_outputs=matched.unmatched_outputs,
+        status_message="\n".join(filter(None, (status_message(end, matched), end.detail))) or None,
+        hint=hint(end, matched),
+        timestamp_ns=now,
+        job_definition_id=definition.id,
+        job_definition_rap_id=definition.rap_id,
+        task_id=definition.task_id,
+        created_at=definition.created_at,
+        user=definition.user,
+        completed_at=now // 1_000_000_000,
+        docker_image_id=image_id,
+        expected_image_id=definition.image_sha,
+        exit_code=str(container.exit_code) if container else "None",
+        oom_killed=container.oom_killed if container else None,
+        container_metadata=metadata.redacted(container.inspection) if container else {},
+        commit=definition.study.commit,
+        database_name=definition.database_name,
+        **metadata.image_facts(container),
+        level4_excluded_files=excluded,
+        cancelled=end.cancelled,
+        error=_error(end, fault, interruption),
+        job_metrics=end.metrics.model_dump() if end.metrics else {},
+        refused_outputs=matched.refused,
+        action=definition.action,
+        outcome=outcome,
+    )
+
+
+def _error(
+    end: AttemptEnd, fault: Fault | None, interruption: Interruption | None
+) -> dict[str, str] | None:
+    """Why the attempt has no outputs on record, for people on the host."""
+    if interruption is not None:
+        message = INTERRUPTION_SENTENCES[interruption]
+        return {"exception": interruption.value, "message": message, "traceback": end.cause}
+    if fault is not None:
+        message = end.detail or FAULT_SENTENCES[fault]
+        return {"exception": fault.value, "message": message, "traceback": end.cause}
+    return None
 
 
 async def _project_actions(

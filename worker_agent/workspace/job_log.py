@@ -6,14 +6,12 @@ by its heading and never cuts what follows it.
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from rap.models import JobDefinition
 from rap.safe_names import safe_name, what_misleads
 from worker_agent.atomic_files import write_file
-from worker_agent.workspace.filing import Area, Move
 from worker_agent.workspace.limits import LIMITS, Limits
 from worker_agent.workspace.metadata import JobRecord
 from worker_agent.workspace.safe_paths import UnsafeName, parts_of
@@ -21,7 +19,6 @@ from worker_agent.workspace.storage import LOG_FILE, Storage
 
 CHUNK = 1024 * 1024
 HEADING = "=============JOB SUMMARY============="
-LINES_LEFT_OUT = b"[the log is too long: its first lines were left out here]\n"
 FILES_BENEATH_METADATA = (".log", ".json")
 """Endings of files that lie there; a folder of such a name would be in the way of one."""
 _KEYS = (
@@ -49,14 +46,8 @@ def summary(record: JobRecord) -> str:
     if record.level4_excluded_files:
         lines += ["", "Invalid moderately_sensitive outputs:"]
         lines += _columns(record.level4_excluded_files)
-    if record.untouched_outputs:
-        lines += ["", "Outputs that the action did not change:"]
-        lines += _columns(record.untouched_outputs)
     if record.refused_outputs:
         lines += ["", "Refused outputs:", *_columns(record.refused_outputs)]
-    if record.unverified_inputs:
-        lines += ["", "Inputs not verified (the job that made them kept no hashes):"]
-        lines += _columns(record.unverified_inputs)
     return "\n".join(lines) + "\n"
 
 
@@ -75,20 +66,15 @@ def write(
     record: JobRecord,
     raw_log: Path | None,
     limits: Limits = LIMITS,
-    *,
-    is_cut: bool = False,
 ) -> None:
-    """Write ``logs.txt``: the container's lines, if any, and the summary; or raise DISK_FULL.
-
-    ``is_cut``: the first of the container's lines are missing already.
-    """
+    """Write ``logs.txt``: the container's lines, if any, and the summary; or raise DISK_FULL."""
     path = storage.log_dir(definition) / LOG_FILE
     ending = summary(record).encode("utf-8", "backslashreplace")
     if raw_log is None:
         write_file(path, ending)
         return
     with raw_log.open("rb") as lines:
-        write_file(path, _with_ending(lines, ending, limits, is_cut=is_cut))
+        write_file(path, _with_ending(lines, ending, limits))
 
 
 def copy_to_workspaces(storage: Storage, definition: JobDefinition, *, again: bool) -> None:
@@ -113,18 +99,6 @@ def copy_to_workspaces(storage: Storage, definition: JobDefinition, *, again: bo
             write_file(target, pieces, staging=staging, durable=False)
 
 
-def stage(storage: Storage, definition: JobDefinition) -> tuple[Move, ...]:
-    """Put copies of the log among the staged files; where they belong in the workspaces."""
-    source = storage.log_dir(definition) / LOG_FILE
-    moves = []
-    for area, staging in zip(Area, storage.staging(definition.attempt_name), strict=True):
-        with source.open("rb") as lines:
-            pieces = iter(partial(lines.read, CHUNK), b"")
-            write_file(staging / LOG_FILE, pieces, durable=False)
-        moves.append(Move(area, LOG_FILE, f"metadata/{log_name(definition.action)}"))
-    return tuple(moves)
-
-
 def log_name(action: str) -> str:
     """Where the log of an action lies beneath ``metadata/``.
 
@@ -142,12 +116,8 @@ def log_name(action: str) -> str:
     return name
 
 
-def _with_ending(
-    lines: BinaryIO, ending: bytes, limits: Limits, *, is_cut: bool
-) -> Iterator[bytes]:
+def _with_ending(lines: BinaryIO, ending: bytes, limits: Limits) -> Iterator[bytes]:
     start = start_of_last_lines(lines, limits.log_lines)
-    if is_cut or start > 0:
-        yield LINES_LEFT_OUT
     surplus = lines.seek(0, os.SEEK_END) - start - limits.log_bytes
     if surplus > 0:
         start += surplus

@@ -135,20 +135,6 @@ column from your data.
     )
 
 
-def stricter_maker(name: str, action: str, level: str) -> Message:
-    """The job only found the file; the action that made it declares it as stricter."""
-    return Message(
-        f"File was made by {action} as {level} and not changed",
-        _not_copied(
-            name,
-            f"was made by the action {action}, which declares it as {level}.\nThe action that "
-            "should have made it as moderately_sensitive has not changed it.",
-            f"Please\nname the outputs of each action so that no pattern covers a file of another "
-            f"one,\nor declare the file as moderately_sensitive where it is made, by {action}.",
-        ),
-    )
-
-
 def _not_copied(name: str, why: str, remedy: str) -> str:
     return _about(name, f"{why}\n\nAs such, it has *not* been copied to Level 4 storage. {remedy}")
 

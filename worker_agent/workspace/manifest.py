@@ -89,23 +89,15 @@ def write(storage: Storage, workspace: str, document: Document, *, by: str) -> N
 
     ``by`` names the folder for the unfinished file: a job, or whoever else writes.
     """
-    content = encoded(document)
-    if content != stored(storage, workspace):
-        _, staging = storage.staging(by)
-        write_file(path_of(storage, workspace), content, staging=staging)
-
-
-def encoded(document: Document) -> bytes:
-    """A manifest as its file holds it."""
-    return json.dumps(document, indent=2).encode()
-
-
-def stored(storage: Storage, workspace: str) -> bytes | None:
-    """The bytes of the file; ``None`` if there is none."""
+    path = path_of(storage, workspace)
+    content = json.dumps(document, indent=2).encode()
     try:
-        return path_of(storage, workspace).read_bytes()
+        if path.read_bytes() == content:
+            return
     except FileNotFoundError:
-        return None
+        pass
+    _, staging = storage.staging(by)
+    write_file(path, content, staging=staging)
 
 
 def _entry(definition: JobDefinition, output: PublishedOutput) -> Document:

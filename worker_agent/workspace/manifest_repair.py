@@ -118,7 +118,7 @@ def missing_entries(
             else:
                 verdict = Verdict.ADDED
                 entries[name] = {
-                    "level": _level_shown(job.record, name),
+                    "level": job.record.outputs[name],
                     "job_id": job.job_id,
                     "job_request": job.record.job_definition_rap_id,
                     "action": job.action,
@@ -153,13 +153,6 @@ class _Refused(Exception):
     """Why a file may not be shown."""
 
 
-def _level_shown(record: JobRecord, name: str) -> str:
-    """The level of an entry: of a file that was kept back, that of its pattern, whoever made it."""
-    if name in record.level4_excluded_files:
-        return PrivacyLevel.MODERATELY_SENSITIVE.value
-    return record.outputs[name]
-
-
 def _describe(storage: Storage, workspace: str, record: JobRecord, name: str) -> Document:
     """What an entry says of its file.
 
@@ -167,7 +160,7 @@ def _describe(storage: Storage, workspace: str, record: JobRecord, name: str) ->
     its hash; of an excluded one the message file in its place; of any other the high privacy file.
     """
     excluded = record.level4_excluded_files.get(name)
-    moderate = _level_shown(record, name) == PrivacyLevel.MODERATELY_SENSITIVE
+    moderate = record.outputs[name] == PrivacyLevel.MODERATELY_SENSITIVE
     area = storage.medium(workspace) if moderate else storage.high(workspace)
     rows = columns = None
     with _opened(area, f"{name}.txt" if moderate and excluded else name) as file:

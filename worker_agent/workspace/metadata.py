@@ -20,7 +20,6 @@ from rap.models import JobDefinition, Model
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.workspace.replaced_inputs import ReplacedInput
 from worker_agent.workspace.storage import LOG_FILE, METADATA_FILE, SAMPLES_FILE, Storage
 
 log = structlog.get_logger()
@@ -87,16 +86,6 @@ class JobRecord(Model):
     action: str | None = None
     """The action's own name, of which a label has the safe form. Ours, not of docs/spec/agent.md
     10.3."""
-    unverified_inputs: dict[str, str] = Field(default_factory=dict)
-    """Inputs that were taken by their names, with the job that made them by its record: no hash is
-    on record. Ours, not of docs/spec/agent.md 10.3."""
-    replaced_inputs: tuple[ReplacedInput, ...] = ()
-    """Why the job was not started. Ours, not of docs/spec/agent.md 10.3."""
-    output_hashes: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 of each output as it was filed, hexadecimal. Ours, not of docs/spec/agent.md 10.3."""
-    untouched_outputs: dict[str, str] = Field(default_factory=dict)
-    """Outputs that the job only found in its volume, and where they are from. Ours, not of
-    docs/spec/agent.md 10.3."""
     outcome: JobOutcome | None = None
     """What was answered to the controller. Ours, not of docs/spec/agent.md 10.3."""
 
@@ -197,14 +186,10 @@ def keep_earlier(storage: Storage, definition: JobDefinition) -> None:
 
 def save(storage: Storage, definition: JobDefinition, record: JobRecord) -> None:
     """Write the record, atomically and durably: the attempt is finished now."""
+    content = json.dumps(record.model_dump(mode="json"), indent=2).encode()
     # A job's folder is in the month of its creation, so an earlier attempt's file is replaced;
     # :func:`keep_earlier` has kept it.
-    write_file(storage.log_dir(definition) / METADATA_FILE, encoded(record))
-
-
-def encoded(record: JobRecord) -> bytes:
-    """A record as its file holds it."""
-    return json.dumps(record.model_dump(mode="json"), indent=2).encode()
+    write_file(storage.log_dir(definition) / METADATA_FILE, content)
 
 
 def outcome_of(record: JobRecord, definition: JobDefinition) -> JobOutcome:

@@ -113,11 +113,11 @@ def match(
     hit: set[tuple[str, ...]] = set()
     for entry in _entries(volume):
         name = "/".join(entry.parts) or "."
-        covering = [(parts, level) for parts, level in wanted if covers(parts, entry.parts)]
+        covering = [(parts, level) for parts, level in wanted if _covers(parts, entry.parts)]
         new = prepared_at is not None and entry.info.st_mtime_ns > prepared_at * 1e9
         objection = None
         if entry.trouble is not None or not stat.S_ISREG(entry.info.st_mode):
-            on_the_way = any(covers(parts[: len(entry.parts)], entry.parts) for parts, _ in wanted)
+            on_the_way = any(_covers(parts[: len(entry.parts)], entry.parts) for parts, _ in wanted)
             if not covering and not on_the_way:
                 continue
             objection = entry.trouble or _KINDS.get(stat.S_IFMT(entry.info.st_mode), _NOT_A_FILE)
@@ -167,8 +167,7 @@ def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode()
 
 
-def covers(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
-    """Whether a pattern covers a name, both by their components."""
+def _covers(pattern: tuple[str, ...], parts: tuple[str, ...]) -> bool:
     # fnmatch works without backtracking, so a pattern full of stars costs nothing; its other
     # wildcards were refused.
     return len(pattern) == len(parts) and all(map(fnmatchcase, parts, pattern))

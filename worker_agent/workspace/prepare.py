@@ -9,7 +9,7 @@ which may have been a loss of power, is not trusted but made again.
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Event
@@ -27,49 +27,38 @@ from rap.errors import (
 )
 from rap.git import GitCache
 from rap.models import JobDefinition
+from rap.repository_and_branch_rules import ACTIONS_BRANCH, validate_study
 from rap.settings import AgentSettings
 from worker_agent.atomic_files import write_file
 from worker_agent.disk import disk_faults, require_space
-from worker_agent.workspace import inputs, outputs, safe_paths, untouched
+from worker_agent.workspace import metadata, outputs, safe_paths
+from worker_agent.workspace.copying import copy_into
 from worker_agent.workspace.locks import job_lock
-from worker_agent.workspace.provenance import InputFile
 from worker_agent.workspace.removing import remove_tree
-from worker_agent.workspace.repositories import check_repositories
 from worker_agent.workspace.storage import Storage
-from worker_agent.workspace.untouched import FileState
 
 log = structlog.get_logger()
 
-Note = Callable[[JobDefinition, Iterable[InputFile], Mapping[str, FileState]], None]
-
 
 async def prepare(
-    definition: JobDefinition,
-    storage: Storage,
-    git: GitCache,
-    settings: AgentSettings,
-    note: Note,
+    definition: JobDefinition, storage: Storage, git: GitCache, settings: AgentSettings
 ) -> None:
     """Make the volume of a job; one that is complete already is left as it is.
 
     Its container must not exist. Whatever an earlier attempt left in the volume is removed.
-    ``note`` is told of the inputs, and of the files that could be taken for outputs, before the
-    volume counts as complete.
 
     Raises:
         PermanentFault: REPOSITORY_REFUSED, COMMIT_UNAVAILABLE, WORKSPACE_ARCHIVED,
             OUTPUTS_REFUSED (an output pattern that names no file of the volume),
             INPUT_RECORD_MISSING, INPUT_MISSING; UNEXPECTED for a name unfit for a path.
-        InputsReplaced: an input is not what a succeeded job of a needed action has filed.
-        TransientFault: GIT_UNREACHABLE, DISK_FULL, INPUT_CHANGED, or UNEXPECTED (the disk does not
-            obey, or the manifest of the workspace is damaged).
+        TransientFault: GIT_UNREACHABLE, DISK_FULL, or UNEXPECTED (the disk does not obey).
     """
     if await asyncio.to_thread(is_complete, storage, definition.attempt_name):
         return
     outputs.check_patterns(definition.output_spec)
     with _git_faults():
-        await check_repositories(definition, storage, git, settings)
-    await asyncio.to_thread(_make_room, definition, storage, settings)
+        await _check_repositories(definition, git, settings)
+    inputs = await asyncio.to_thread(_make_room, definition, storage, settings)
     log.info(f"Copying in code from {definition.repo_url}@{definition.commit}")
     with _git_faults():
         try:
@@ -81,7 +70,7 @@ async def prepare(
             raise
     unwanted = Event()
     try:
-        await asyncio.to_thread(_complete, definition, storage, settings, note, unwanted)
+        await asyncio.to_thread(_complete, definition, storage, settings, inputs, unwanted)
     except asyncio.CancelledError:
         unwanted.set()
         raise
@@ -110,8 +99,32 @@ def _host_started_at_ns() -> int:
     return 0
 
 
-def _make_room(definition: JobDefinition, storage: Storage, settings: AgentSettings) -> None:
-    """Check what can be before anything is written, and make an empty folder."""
+async def _check_repositories(
+    definition: JobDefinition, git: GitCache, settings: AgentSettings
+) -> None:
+    """The study, and the code that really runs, which for a reusable action is another."""
+    study = definition.study
+    wanted = {(study.git_repo_url, study.branch, study.commit)}
+    if definition.repo_url == study.git_repo_url:
+        wanted.add((study.git_repo_url, study.branch, definition.commit))
+    else:
+        # A tag of a version may be moved, but only what was reviewed is on the main branch.
+        wanted.add((definition.repo_url, ACTIONS_BRANCH, definition.commit))
+    for repo_url, branch, commit in sorted(wanted):
+        await validate_study(
+            git,
+            repo_url=repo_url,
+            branch=branch,
+            commit=commit,
+            allowed_orgs=settings.allowed_github_orgs,
+            allow_local=settings.allow_local_git_repos,
+        )
+
+
+def _make_room(
+    definition: JobDefinition, storage: Storage, settings: AgentSettings
+) -> tuple[str, ...]:
+    """Check what can be before anything is written, and make an empty folder; the input files."""
     with job_lock(definition.attempt_name):
         if storage.archived(definition.workspace):
             log.info(f"Workspace {definition.workspace} has been archived.")
@@ -120,11 +133,14 @@ def _make_room(definition: JobDefinition, storage: Storage, settings: AgentSetti
                 f"Workspace {definition.workspace} has been archived. "
                 "Contact the OpenSAFELY tech team to resolve",
             )
-        needed = inputs.sizes(definition, storage)
+        inputs = _inputs(definition, storage)
+        needed = 0
+        for name in inputs:
+            with _opened_input(definition, storage, name) as source:
+                needed += os.fstat(source).st_size
         for leftover in (
             storage.volume(definition.attempt_name),
             storage.unfinished(definition.attempt_name),
-            storage.gathered(definition.attempt_name),
         ):
             remaining = remove_tree(leftover)
             if remaining:
@@ -135,6 +151,7 @@ def _make_room(definition: JobDefinition, storage: Storage, settings: AgentSetti
         with disk_faults():
             # Only the user of the container looks inside (docs/spec/agent.md 7.3).
             storage.unfinished(definition.attempt_name).mkdir(mode=0o700)
+        return inputs
 
 
 def _require_space(storage: Storage, settings: AgentSettings, name: str, needed: int) -> None:
@@ -142,32 +159,64 @@ def _require_space(storage: Storage, settings: AgentSettings, name: str, needed:
         require_space(volumes, needed, reserve=settings.disk_reserve_mb * 2**20)
 
 
+def _inputs(definition: JobDefinition, storage: Storage) -> tuple[str, ...]:
+    """All recorded outputs of the jobs whose outputs this one needs, each once."""
+    names: dict[str, None] = {}
+    for job_id in definition.input_job_ids:
+        record = metadata.load(storage, job_id)
+        if record is None or not record.has_outputs_on_record:
+            raise PermanentFault(
+                Fault.INPUT_RECORD_MISSING, f"there is no record of the outputs of job {job_id}"
+            )
+        names.update(dict.fromkeys(record.outputs))
+    return tuple(names)
+
+
+@contextmanager
+def _opened_input(definition: JobDefinition, storage: Storage, name: str) -> Iterator[int]:
+    try:
+        with safe_paths.directory(storage.high(definition.workspace)) as workspace:
+            source = safe_paths.open_file(workspace, name)
+    except (
+        FileNotFoundError,
+        NotADirectoryError,
+        safe_paths.NotARegularFile,
+        safe_paths.UnsafeName,
+    ):
+        raise PermanentFault(
+            Fault.INPUT_MISSING,
+            f"The file {name} doesn't exist in workspace {definition.workspace} "
+            f"as requested for job {definition.id}",
+        ) from None
+    try:
+        yield source
+    finally:
+        os.close(source)
+
+
 def _complete(
     definition: JobDefinition,
     storage: Storage,
     settings: AgentSettings,
-    note: Note,
+    inputs: tuple[str, ...],
     unwanted: Event,
 ) -> None:
     """Add the inputs and the marker to the code, and give the volume its name."""
-    unfinished, gathered = (
-        storage.unfinished(definition.attempt_name),
-        storage.gathered(definition.attempt_name),
-    )
+    unfinished = storage.unfinished(definition.attempt_name)
     with job_lock(definition.attempt_name), disk_faults():
-        try:
-            gathered.mkdir(mode=0o700)
-            with (
-                safe_paths.directory(unfinished) as volume,
-                safe_paths.directory(gathered) as folder,
-            ):
-                copies = inputs.gather(definition, storage, folder, unwanted)
-                inputs.place(folder, copies, volume)
-                _give_to(volume, settings.docker_user_id, settings.docker_group_id)
-                laid_out = untouched.laid_out(volume, definition.output_spec)
-        finally:
-            remove_tree(gathered)
-        note(definition, copies.values(), laid_out)
+        with safe_paths.directory(unfinished) as volume:
+            for name in inputs:
+                log.info(f"Copying input file: {name}")
+                with _opened_input(definition, storage, name) as source:
+                    try:
+                        copy_into(source, volume, name, unwanted)
+                    except (NotADirectoryError, IsADirectoryError) as error:
+                        raise PermanentFault(
+                            Fault.REPOSITORY_REFUSED,
+                            "the repository has something else in the place of the input file "
+                            f"{name}",
+                        ) from error
+            _give_to(volume, settings.docker_user_id, settings.docker_group_id)
         marker = unfinished / outputs.MARKER
         remove_tree(marker)  # the repository may have something of that name
         write_file(marker, str(time.time_ns()).encode(), durable=False)

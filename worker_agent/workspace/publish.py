@@ -1,15 +1,17 @@
 """Publishing a job's outputs: into the high privacy workspace, and past the gate into level 4.
 
-Everything slow happens aside: outputs are staged, with what level 4 is to show of them, and the
-job's log. Then, under the lock of the workspace, it is decided what becomes of the names that are
-there, and all of it is filed together with the manifest and the records: the release tool never
-finds a manifest entry whose file is not there yet (docs/spec/agent.md 9.5 to 9.8).
+Everything slow happens aside: each output is copied from the volume to a staging folder, checked
+there, and, if it passes, copied once more for level 4, so that what was checked, what is shown and
+what was hashed are the same bytes. Then, under the lock of the workspace, all of it is moved into
+place and the manifest replaced: the release tool never finds a manifest entry whose file is not
+there yet (docs/spec/agent.md 9.5 to 9.8).
 """
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import structlog
@@ -17,41 +19,18 @@ import structlog
 from rap.egress import Fault
 from rap.errors import PermanentFault
 from rap.models import JobDefinition, PrivacyLevel
-from worker_agent.atomic_files import write_new
-from worker_agent.disk import disk_faults
-from worker_agent.workspace import (
-    filing,
-    job_log,
-    locks,
-    manifest,
-    metadata,
-    provenance,
-    safe_paths,
-)
-from worker_agent.workspace.copying import Interrupted, Unwanted, force_to_disk
-from worker_agent.workspace.filing import Area, Intent, Move
-from worker_agent.workspace.found_outputs import Found
-from worker_agent.workspace.level4 import Level4Limits
+from worker_agent.atomic_files import replace, write_new
+from worker_agent.disk import disk_faults, require_space
+from worker_agent.workspace import level4, locks, manifest, safe_paths
+from worker_agent.workspace.copying import Copied, copy_open_file, force_to_disk
+from worker_agent.workspace.level4 import Level4Limits, Level4Verdict
 from worker_agent.workspace.limits import Limits
-from worker_agent.workspace.metadata import JobRecord
+from worker_agent.workspace.manifest import PublishedOutput
 from worker_agent.workspace.outputs import Matched
-from worker_agent.workspace.provenance import ProvenanceRecord
-from worker_agent.workspace.staging import Staged, Staging, check_sizes, message_file
-from worker_agent.workspace.storage import METADATA_FILE, Storage
+from worker_agent.workspace.removing import remove_tree
+from worker_agent.workspace.storage import Storage
 
 log = structlog.get_logger()
-
-_MANIFEST = "manifest.json"
-_PROVENANCE = "provenance.json"
-
-
-class Telling(NamedTuple):
-    """How the records of a job are made from its staged outputs."""
-
-    record: Callable[[Sequence[Staged]], JobRecord]
-    """May be slow: it writes the log too."""
-    provenance: Callable[[Sequence[Staged], JobRecord, int], ProvenanceRecord]
-    """The last is when they are filed, nanoseconds since the epoch."""
 
 
 def publish_outputs(
@@ -59,125 +38,185 @@ def publish_outputs(
     storage: Storage,
     volume: int,
     matched: Matched,
-    found: dict[str, Found],
-    telling: Telling,
     project_actions: frozenset[str] | None,
     limits: Limits,
-    stopped: Unwanted,
-) -> JobRecord:
-    """Publish all outputs of a finished job, and record it; may be repeated after a crash.
+) -> dict[str, str]:
+    """Publish all outputs of a finished job; may be repeated from the start after a crash.
 
-    Nothing runs in the open volume any more. ``found`` are the outputs that the job did not make.
-    An order to stop counts until the filing begins: it is asked for while everything is copied, and
-    once more under the lock of the workspace.
+    Nothing runs in the open volume any more. The moderately sensitive outputs that may not be shown
+    are returned, and why, in short.
 
     Raises:
-        Interrupted: the attempt is ``stopped``, and nothing has changed.
-        PermanentFault: OUTPUTS_REFUSED, they cannot be kept safely; nothing has changed.
-        TransientFault: DISK_FULL; or UNEXPECTED, the manifest is damaged, or the filing of another
-            job is held up. Nothing has changed, or :func:`filing.has_begun`.
+        PermanentFault: OUTPUTS_REFUSED, they cannot be kept safely; the manifest is as before.
+        TransientFault: DISK_FULL; or UNEXPECTED, the manifest is damaged.
     """
-    name = definition.attempt_name
-    filing.discard_staged(storage, name)  # an earlier agent may have been killed in here
-    high_staging, medium_staging = storage.staging(name)
+    discard_staged(
+        storage, definition.attempt_name
+    )  # an earlier agent may have been killed in here
+    high_staging, medium_staging = storage.staging(definition.attempt_name)
     few = len(matched.outputs) <= limits.forced_singly
-    begun = False
     try:
         with (
             disk_faults(),
             safe_paths.directory(high_staging, create=True) as high,
             safe_paths.directory(medium_staging, create=True) as medium,
         ):
-            check_sizes(high, matched.sizes)
-            log.info("Putting the outputs together")
-            gate = Level4Limits.of(definition)
-            staging = Staging(volume, high, medium, gate, durable=few, stopped=stopped)
+            _check_sizes(high, matched.sizes)
+            staging = _Staging(volume, high, medium, Level4Limits.of(definition), durable=few)
             staged = [
-                staging.add(f"{number:06d}", file, level, found.get(file))
-                for number, (file, level) in enumerate(matched.outputs.items())
+                staging.add(f"{number:06d}", name, level)
+                for number, (name, level) in enumerate(matched.outputs.items())
             ]
-            record = telling.record(staged)
-            logs = job_log.stage(storage, definition)
             if not few:
                 force_to_disk(high)
                 force_to_disk(medium)
-            with locks.workspace_lock(storage, definition.workspace) as turn:
-                filing.finish_begun(storage, definition.workspace)
+            with locks.workspace_lock(storage, definition.workspace):
                 before = manifest.read(storage, definition.workspace)
                 outputs = {file.name: file.output for file in staged}
                 after = manifest.updated(before, definition, outputs, project_actions)
-                papers = [*logs]
-                if (content := manifest.encoded(after)) != manifest.stored(
-                    storage, definition.workspace
-                ):
-                    write_new(medium, _MANIFEST, content)
-                    papers.append(Move(Area.MEDIUM, _MANIFEST, "metadata/manifest.json"))
-                explained = telling.provenance(staged, record, turn.moment())
-                write_new(high, _PROVENANCE, provenance.encoded(explained))
-                papers.append(Move(Area.HIGH, _PROVENANCE, provenance.name_of(definition.id)))
-                write_new(high, METADATA_FILE, metadata.encoded(record))
-                os.fsync(medium)
-                if stopped.is_set():
-                    raise Interrupted
-                intent = _intent(definition, staged, papers, _shown_at_level4(after), storage)
-                _make_places(storage, intent)
-                begun = True
-                filing.begin(storage, name, intent)
+                _move(definition, storage, staging, staged, _shown_at_level4(after))
+                manifest.write(storage, definition.workspace, after, by=definition.attempt_name)
     finally:
         # Also after a failure: what waits for space must not take it from others.
-        if not begun or not filing.has_begun(storage, name):
-            filing.discard_staged(storage, name)
-    return record
+        discard_staged(storage, definition.attempt_name)
+    return {file.name: file.output.message for file in staged if file.output.message}
 
 
-def _intent(
+def discard_staged(storage: Storage, name: str) -> None:
+    """Remove what an earlier, interrupted publishing of an attempt left behind."""
+    for folder in storage.staging(name):
+        left = remove_tree(folder)
+        if left:
+            log.error("could not remove staged files", path=str(folder), files=len(left))
+
+
+def _check_sizes(high: int, sizes: Mapping[str, int]) -> None:
+    """Refuse what no disk could hold, such as a sparse giant, before copying any of it."""
+    needed = sum(sizes.values())
+    disk = os.fstatvfs(high)
+    if needed > disk.f_blocks * disk.f_frsize:
+        raise PermanentFault(
+            Fault.OUTPUTS_REFUSED, f"The outputs are larger than the whole disk: {needed} bytes"
+        )
+    require_space(high, needed)
+
+
+class _Staged(NamedTuple):
+    name: str
+    """In the workspace."""
+    number: str
+    """In the staging folders: of the file, and of what level 4 is to show."""
+    output: PublishedOutput
+
+
+class _Staging(NamedTuple):
+    """Copies outputs from a volume into the staging folders of both areas, all open."""
+
+    volume: int
+    high: int
+    medium: int
+    limits: Level4Limits
+    durable: bool
+
+    def add(self, number: str, name: str, level: PrivacyLevel) -> _Staged:
+        with _opened(self.volume, name) as source:
+            copied = copy_open_file(source, self.high, number, called=name, durable=self.durable)
+        verdict = Level4Verdict()
+        if level is PrivacyLevel.MODERATELY_SENSITIVE:
+            verdict = self._pass_gate(number, name, copied)
+        output = PublishedOutput(
+            level=level,
+            size=copied.size,
+            timestamp=os.stat(number, dir_fd=self.high).st_mtime,
+            content_hash=copied.sha256,
+            excluded=verdict.excluded,
+            message=verdict.message,
+            row_count=verdict.row_count,
+            col_count=verdict.col_count,
+        )
+        return _Staged(name, number, output)
+
+    def _pass_gate(self, number: str, name: str, copied: Copied) -> Level4Verdict:
+        """Check our own copy, and stage its bytes for level 4, or a message file in their place."""
+        descriptor = os.open(number, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.high)
+        with os.fdopen(descriptor, "rb") as file:
+            verdict = level4.decide(file, name, self.limits)
+            if verdict.excluded:
+                text = verdict.message_file.encode()
+                write_new(self.medium, _message_file(number), text, durable=self.durable)
+                return verdict
+            require_space(self.medium, copied.size)
+            shown = copy_open_file(
+                file.fileno(), self.medium, number, called=name, durable=self.durable
+            )
+            if shown != copied:
+                raise PermanentFault(Fault.OUTPUTS_REFUSED, f"{name} was changed after its check")
+        return verdict
+
+
+@contextmanager
+def _opened(volume: int, name: str) -> Iterator[int]:
+    try:
+        source = safe_paths.open_file(volume, name)
+    except (safe_paths.NotARegularFile, FileNotFoundError, NotADirectoryError) as error:
+        raise PermanentFault(
+            Fault.OUTPUTS_REFUSED, f"{name} is not an ordinary file any more"
+        ) from error
+    except PermissionError as error:
+        raise PermanentFault(Fault.OUTPUTS_REFUSED, f"{name} cannot be read") from error
+    try:
+        if os.fstat(source).st_nlink > 1:
+            raise PermanentFault(Fault.OUTPUTS_REFUSED, f"{name} is a hard link")
+        yield source
+    finally:
+        os.close(source)
+
+
+def _move(
     definition: JobDefinition,
-    staged: Sequence[Staged],
-    papers: Iterable[Move],
-    shown: frozenset[str],
     storage: Storage,
-) -> Intent:
-    """What becomes of every name; ``shown`` are those that level 4 shows afterwards."""
-    files = [Move(Area.HIGH, file.number, file.name) for file in staged]
-    hidden: list[str] = []
-    for file in staged:
-        message = message_file(file.name)
-        if file.name in shown:
-            files.append(Move(Area.MEDIUM, file.number, file.name))
-        else:
-            hidden.append(file.name)
-        # A real output may have the name that the message file would have: it stays, and the
-        # message is in the job's log.
-        if message in shown:
-            continue
-        if file.output.excluded:
-            files.append(Move(Area.MEDIUM, message_file(file.number), message))
-        else:
-            hidden.append(message)
-    # A message file may have the name of a file no longer shown.
-    come = {move.name for move in files if move.area is Area.MEDIUM}
-    return Intent(
-        workspace=definition.workspace,
-        hidden=tuple(name for name in hidden if name not in come),
-        files=tuple(files),
-        papers=tuple(papers),
-        record=str((storage.log_dir(definition) / METADATA_FILE).relative_to(storage.logs)),
-    )
-
-
-def _make_places(storage: Storage, intent: Intent) -> None:
-    """Be sure that everything can be moved to its place."""
+    staging: _Staging,
+    staged: Sequence[_Staged],
+    shown: frozenset[str],
+) -> None:
+    """Move everything into the workspaces; the manifest comes after."""
+    level4_folder = storage.medium(definition.workspace)
     with (
-        safe_paths.directory(storage.high(intent.workspace), create=True) as high,
-        safe_paths.directory(storage.medium(intent.workspace), create=True) as medium,
+        safe_paths.directory(storage.high(definition.workspace), create=True) as high,
+        safe_paths.directory(level4_folder, create=True) as medium,
     ):
-        moves = (*intent.files, *intent.papers)
-        places = [(high if move.area is Area.HIGH else medium, move.name) for move in moves]
+        places = [
+            *((high, file.name) for file in staged),
+            *((medium, file.name) for file in staged if file.name in shown),
+            *((medium, _message_file(file.name)) for file in staged if file.output.excluded),
+        ]
         # All folders are made before any place is looked at: one may be in the way of another file.
         for root, name in places:
             _make_folders(root, name)
         for root, name in places:
             _check_place(root, name)
+        # Deleting comes first: a message file may have the name of a file no longer shown.
+        for file in staged:
+            stale = [] if file.name in shown else [file.name]
+            if not file.output.excluded and _message_file(file.name) not in shown:
+                stale.append(_message_file(file.name))
+            for name in stale:
+                try:
+                    _delete(medium, name)
+                except OSError as error:
+                    log.warning(f"Could not delete {level4_folder / name}", reason=error.strerror)
+        for file in staged:
+            log.info(f"Extracting output file: {file.name}")
+            _place(staging.high, file.number, high, file.name)
+            if file.name in shown:
+                _place(staging.medium, file.number, medium, file.name)
+            # A real output may have the name that the message file would have: it stays, and the
+            # message is in the job's log.
+            elif file.output.excluded and _message_file(file.name) not in shown:
+                _place(staging.medium, _message_file(file.number), medium, _message_file(file.name))
+        folders = {PurePosixPath(file.name).parent.parts for file in staged}
+        for root in (high, medium):
+            _force_to_disk(root, folders)
 
 
 def _shown_at_level4(document: manifest.Document) -> frozenset[str]:
@@ -187,6 +226,10 @@ def _shown_at_level4(document: manifest.Document) -> frozenset[str]:
         for name, entry in document["outputs"].items()
         if entry.get("level") == PrivacyLevel.MODERATELY_SENSITIVE and not entry.get("excluded")
     )
+
+
+def _message_file(name: str) -> str:
+    return f"{name}.txt"
 
 
 def _make_folders(root: int, name: str) -> None:
@@ -210,3 +253,25 @@ def _in_the_way(name: str) -> PermanentFault:
         f"{name} cannot be filed: in the workspace, a file stands where it needs a directory, "
         "or a directory where it needs a file",
     )
+
+
+def _place(staging: int, staged: str, root: int, name: str) -> None:
+    with safe_paths.parent_of(root, name, create=True) as (folder, last):
+        replace(staging, staged, folder, last)
+
+
+def _delete(root: int, name: str) -> None:
+    with (
+        suppress(FileNotFoundError, NotADirectoryError),
+        safe_paths.parent_of(root, name) as (folder, last),
+    ):
+        os.unlink(last, dir_fd=folder)
+
+
+def _force_to_disk(root: int, folders: Iterable[tuple[str, ...]]) -> None:
+    for parts in folders:
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            safe_paths.open_directory(root, parts) as folder,
+        ):
+            os.fsync(folder)

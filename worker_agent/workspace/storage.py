@@ -9,9 +9,8 @@
                                                      second attempt on <job id>-002 and so on
     <high privacy>/archives/<workspace>.tar.*        workspaces put away
     <medium privacy>/workspaces/<workspace>/         level 4: what output checkers read
-    <high privacy>/locks/                            one for each workspace, for all hosts
     <high privacy>/.storage-id                       tells this storage from any other
-    <work directory>/state/                          what outlives a restart of the agent
+    <work directory>/state/                          locks, and what outlives a restart of the agent
 
 Paths are only computed here; whoever writes makes the directory. Names of workspaces and jobs come
 from outside the backend, so each is checked before it becomes part of a path.
@@ -53,7 +52,6 @@ class Storage:
         self.high_workspaces = settings.high_privacy / "workspaces"
         self.medium_workspaces = settings.medium_privacy / "workspaces"
         self.logs = settings.high_privacy / "logs"
-        self.locks = settings.high_privacy / "locks"
 
     @property
     def state_dir(self) -> Path:
@@ -69,10 +67,6 @@ class Storage:
     def unfinished(self, name: str) -> Path:
         """Where a volume is put together before it gets its name; never that of an attempt."""
         return self._settings.volume_dir / f".{component('job id', name)}.preparing"
-
-    def gathered(self, name: str) -> Path:
-        """Where the inputs of an attempt are copied before they get their names in its volume."""
-        return self._settings.volume_dir / f".{component('job id', name)}.inputs"
 
     def mount_source(self, name: str) -> Path:
         """The same directory as the container engine's host sees it (docs/spec/agent.md 7.3)."""

@@ -12,7 +12,6 @@ from temporalio.workflow import ParentClosePolicy
 with workflow.unsafe.imports_passed_through():
     from rap import ids
     from rap.contracts.workflows import CLEAN_UP
-    from rap.egress import JobOutcome
     from rap.messages.jobs import JobAttempt
     from rap.temporal.start_options import start_options
     from workflows.calls import discard, start_child
@@ -36,32 +35,31 @@ class CleanUpWorkflow:
     @workflow.run
     async def run(self, attempt: JobAttempt) -> None:
         """Give the order, and wait until it is carried out."""
-        await discard(attempt.definition, attempt.host, decided=True)
+        await discard(attempt.definition, attempt.host)
 
 
-async def clear_away(attempt: JobAttempt, *, is_lost: Callable[[], bool]) -> JobOutcome | None:
-    """Have an attempt cleared away whose workflow was ended by hand; its outcome, had it ended.
+async def clear_away(attempt: JobAttempt, *, is_lost: Callable[[], bool]) -> None:
+    """Have an attempt cleared away whose workflow was ended by hand.
 
     Returns when that is done, or when it is clear that its host is away or ``is_lost``: whoever
     calls this must not wait for ever, and the host clears it away once it is back.
     """
-    clearing = asyncio.create_task(_cleared_away(attempt))
+    clearing = asyncio.create_task(_is_cleared_away(attempt))
     await workflow.wait_condition(lambda: clearing.done() or is_lost())
-    if clearing.done() and (answer := clearing.result()) is not None:
-        return answer[0]
+    if clearing.done() and clearing.result():
+        return
     clearing.cancel()
     # One that is under way already does the same.
     with suppress(WorkflowAlreadyStartedError):
         await clean_up_later(attempt)
-    return None
 
 
-async def _cleared_away(attempt: JobAttempt) -> tuple[JobOutcome | None] | None:
-    """Its outcome, if the host told one; ``None``: the host is away."""
+async def _is_cleared_away(attempt: JobAttempt) -> bool:
     try:
-        return (await discard(attempt.definition, attempt.host, within=AT_ONCE),)
+        await discard(attempt.definition, attempt.host, within=AT_ONCE)
     except ActivityError:
-        return None
+        return False
+    return True
 
 
 async def clean_up_later(attempt: JobAttempt) -> None:

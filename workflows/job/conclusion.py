@@ -1,6 +1,6 @@
 """From the end of an attempt to the status of its job (docs/spec/controller.md 11). Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from rap.egress import TRANSIENT_FAULTS, Ending, ExitNote, Fault, JobOutcome
 from rap.messages.jobs import AttemptResult, StopReason
@@ -8,9 +8,9 @@ from rap.models import INTERRUPTIONS_A_DAY, Model
 from rap.sentences import (
     CODE_SENTENCES,
     DATABASE_EXIT_CODES,
+    FAULT_SENTENCES,
     SUCCEEDED_WITH_EXCLUDED_FILES,
     exit_sentence,
-    fault_sentence,
     interrupted_sentence,
     lost_host_sentence,
     retried_sentence,
@@ -27,6 +27,7 @@ INTERRUPTIONS_COUNT_S = 24 * 3600
 """For how long an interruption of a job is held against it."""
 
 _STOPPED = {
+    StopReason.CANCELLED: StatusCode.CANCELLED_BY_USER,
     StopReason.MAINTENANCE: StatusCode.WAITING_DB_MAINTENANCE,
     StopReason.REBOOT: StatusCode.WAITING_ON_REBOOT,
     StopReason.KILLED_BY_ADMIN: StatusCode.KILLED_BY_ADMIN,
@@ -55,28 +56,22 @@ def conclude(
     attempt: int = 1,
     interruptions: int = 0,
     interruptions_a_day: int = INTERRUPTIONS_A_DAY,
-    needs: Sequence[str] = (),
-    cancelled: bool = False,
 ) -> Conclusion:
-    """Decide what becomes of a job, of an action with these ``needs``, after an attempt.
-
-    A cancel, which the attempt may have heard of or not (``cancelled``), counts unless the host had
-    begun to file what the program left: then the way in which that ended is the truth.
+    """Decide what becomes of a job after an attempt.
 
     Of those before it ``faults`` failed for a transient fault, and as many as ``interruptions``
     were interrupted within a day. An interruption is no fault of the job, unless it has so many
     that it seems to bring down what it runs on.
     """
     outcome = result.outcome
-    cancelled = cancelled or result.stopped is StopReason.CANCELLED
+    if result.stopped is StopReason.CANCELLED:
+        return plain(StatusCode.CANCELLED_BY_USER)
     if outcome is not None and outcome.ending is Ending.COMPLETED:
         # Work that was finished before the order arrived is kept; a failure is not, since the
         # order's cause (a database going away, say) may have caused it.
         completed = _completed(outcome, requires_db=requires_db)
-        if completed.code is StatusCode.SUCCEEDED or result.stopped is None or cancelled:
+        if completed.code is StatusCode.SUCCEEDED or result.stopped is None:
             return completed
-    if cancelled:
-        return plain(StatusCode.CANCELLED_BY_USER)
     if outcome is not None and _killed_on_its_host(outcome):
         # Also where a requeue was ordered: whoever killed it does not want it to come back.
         return plain(StatusCode.KILLED_BY_ADMIN)
@@ -110,14 +105,14 @@ def conclude(
             message=retried_sentence(fault, attempt),
             pause_s=min(FIRST_PAUSE_S * 4**faults, LONGEST_PAUSE_S),
         )
-    return failed_for(fault, need=outcome.need, needs=needs)
+    return failed_for(fault)
 
 
-def failed_for(fault: Fault, *, need: int | None = None, needs: Sequence[str] = ()) -> Conclusion:
+def failed_for(fault: Fault) -> Conclusion:
     """The end of a job that could not be run, with the reason for its reader."""
-    sentence = fault_sentence(fault, need=need, needs=needs)
     return Conclusion(
-        code=StatusCode.JOB_ERROR, message=f"{CODE_SENTENCES[StatusCode.JOB_ERROR]} {sentence}"
+        code=StatusCode.JOB_ERROR,
+        message=f"{CODE_SENTENCES[StatusCode.JOB_ERROR]} {FAULT_SENTENCES[fault]}",
     )
 
 

@@ -43,7 +43,6 @@ def job_definition(
         args=tuple(args),
         env=_environment(spec, job_env),
         input_job_ids=spec.input_job_ids,
-        needs=spec.requires_outputs_from,
         output_spec={
             pattern: level
             for level, patterns in spec.outputs.items()

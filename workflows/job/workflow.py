@@ -72,7 +72,7 @@ class JobWorkflow:
         if self._stop is None:
             outcome = await _outcome(running)
             if outcome is None:
-                outcome = await discard(self._attempt.definition, self._attempt.host)
+                await discard(self._attempt.definition, self._attempt.host)
             return AttemptResult(outcome=outcome)
         return AttemptResult(outcome=await self._wind_down(running), stopped=self._stop.reason)
 
@@ -105,7 +105,6 @@ class JobWorkflow:
             attempt=attempt.attempt,
             interruptions=that_count(attempt.interrupted_at, ended_at),
             interruptions_a_day=attempt.interruptions_a_day,
-            needs=attempt.definition.needs,
         )
         workflow.set_current_details(ended_details(attempt, result, end))
         workflow.upsert_search_attributes([STATUS_CODE.value_set(end.code.value)])
@@ -125,9 +124,14 @@ class JobWorkflow:
     async def _wind_down(self, running: workflow.ActivityHandle[RawValue]) -> JobOutcome | None:
         """End the container now, wait for the activity, and make sure that nothing is left."""
         definition, host = self._attempt.definition, self._attempt.host
-        order = TerminateOrder(job_id=definition.id, task_id=definition.task_id)
-        told = on_host(TERMINATE_JOB, order, backend=definition.backend, host=host)
-        terminate = asyncio.create_task(told)
+        terminate = asyncio.create_task(
+            on_host(
+                TERMINATE_JOB,
+                TerminateOrder(job_id=definition.id, task_id=definition.task_id),
+                backend=definition.backend,
+                host=host,
+            )
+        )
         running.cancel()
         outcome = await _outcome(running)
         if not terminate.done():
@@ -135,9 +139,8 @@ class JobWorkflow:
         # Cancelled or not, it has an end that is to be looked at.
         await asyncio.gather(terminate, return_exceptions=True)
         if outcome is None:
-            # The activity was between two tries: its container may run without it, or have been
-            # filed by an agent that was killed before it could say so.
-            return await discard(definition, host)
+            # The activity was between two tries: its container may run without it.
+            await discard(self._attempt.definition, self._attempt.host)
         return outcome
 
 

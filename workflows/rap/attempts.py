@@ -60,20 +60,11 @@ class Attempts:
 
     async def run(self, job: Progress, grant: SlotGrant, image: ImageAnswer) -> AttemptResult:
         """Run one attempt as a child workflow, and pass a cancel on to it."""
-        job.is_starting = True
-        try:
-            return await self._run(job, grant, image)
-        finally:
-            job.is_starting = False
-
-    async def _run(self, job: Progress, grant: SlotGrant, image: ImageAnswer) -> AttemptResult:
         attempt = self._attempt(job, grant.host, image)
         if job.attempt > 1:
             known = await latest_attempt(job.spec)
             if known is not None and known.attempt >= job.attempt:
                 return await self._join(job, known)
-        if job.cancelled_by is not None:
-            return AttemptResult(stopped=StopReason.CANCELLED)
         self._on_start(job)
         try:
             with self._messages.starting_work():
@@ -134,11 +125,10 @@ class Attempts:
         """Have an attempt cleared away that did not tell how it ended."""
         self._clearing += 1
         try:
-            outcome = await clear_away(attempt, is_lost=lambda: attempt.host in self._lost_hosts)
+            await clear_away(attempt, is_lost=lambda: attempt.host in self._lost_hosts)
         finally:
             self._clearing -= 1
-        stopped = StopReason.KILLED_BY_ADMIN if killed else None
-        return AttemptResult(outcome=outcome, stopped=stopped)
+        return AttemptResult(stopped=StopReason.KILLED_BY_ADMIN if killed else None)
 
     @property
     def is_clearing(self) -> bool:

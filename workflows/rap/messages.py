@@ -15,7 +15,7 @@ from rap.messages.carried_over import JobState, RapState
 from rap.messages.slots import SlotDelta, SlotHold, SlotRequest
 from rap.messages.workspaces import JobsFinished, RapStart
 from rap.rows import JobChange, JobChanges
-from rap.status import UNFILED_CODES, StatusCode
+from rap.status import State
 from workflows.calls import on_records, send_signal
 from workflows.outbox import MOST_AT_ONCE, Outbox
 from workflows.rows import rap_rows
@@ -142,7 +142,7 @@ class RapMessages:
         self._is_recorded = True
         # Not before: a workspace that loses what it was told finds it in the records.
         self._notices.put(
-            *((change.job_id, change.code) for change in changes if change.code.is_final)
+            *((change.job_id, change.code.state) for change in changes if change.code.is_final)
         )
 
     @property
@@ -187,13 +187,12 @@ class RapMessages:
     def _note_backend_away(self) -> None:
         self._backend_is_away, self._slots_are_on_their_way = True, False
 
-    async def _send_notices(self, finished: list[tuple[str, StatusCode]]) -> None:
+    async def _send_notices(self, finished: list[tuple[str, State]]) -> None:
         backend, workspace = self._start.backend, self._start.workspace
         workspace_id = ids.workspace_workflow_id(backend, workspace)
         message = JobsFinished(
             rap_id=self._start.rap_id,
-            states={job_id: code.state for job_id, code in finished},
-            unfiled=tuple(job_id for job_id, code in finished if code in UNFILED_CODES),
+            states=dict(finished),
             rap_done=self._is_done() and self._records.is_empty and not self._notices.has_more,
         )
         if not await send_signal(JOBS_FINISHED, workspace_id, message, attempts=1):

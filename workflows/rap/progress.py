@@ -35,13 +35,9 @@ class Progress:
     """When attempts were interrupted."""
     cancelled_by: str | None = None
     """Who had it cancelled; may be empty. ``None``: nobody has."""
-    cancelled_at: float = 0.0
-    """When that was."""
     grant: SlotGrant | None = None
     pinned: ImageAnswer | None = None
     """What the tag of its image stands for, once that was asked for this attempt."""
-    is_starting: bool = False
-    """Whether an attempt at it may have been started, be it by a run of before."""
     is_running: bool = False
     """Whether a workflow of its attempt was started, and its end is not yet known."""
     resume_at: float | None = None
@@ -64,11 +60,6 @@ class Progress:
     def is_over(self) -> bool:
         """Whether the job has reached its end, though its container may still be winding down."""
         return self.code.is_final
-
-    @property
-    def is_being_cancelled(self) -> bool:
-        """Whether it is cancelled, and only the host that has it can tell how it ends."""
-        return self.cancelled_by is not None and not self.is_over
 
     @property
     def began_at(self) -> float | None:
@@ -111,7 +102,6 @@ class Progress:
             changed=self.changed,
             started=self.started,
             cancelled_by=self.cancelled_by,
-            cancelled_at=self.cancelled_at,
             is_queued=self.is_queued,
             granted=self.grant.host if self.grant else None,
             holds_slot=self.holds_slot,

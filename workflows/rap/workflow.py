@@ -41,8 +41,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.rows import rap_rows
     from workflows.run_length import CHANGED, SENT, TOLD, RunLength
 
-_CANCELLED = StatusCode.CANCELLED_BY_USER
-
 
 @workflow.defn(name=contracts.RAP.name)
 class RapWorkflow:
@@ -158,17 +156,12 @@ class RapWorkflow:
 
     @workflow.signal(name=contracts.CANCEL.name)
     def cancel(self, order: CancelOrder) -> None:
-        """Cancel jobs: at once, but for those with an attempt, which its host has to stop.
-
-        Such a job goes on until that is known: it may just have filed its outputs.
-        """
+        """Cancel jobs, and stop the attempts at them."""
         for job in jobs_to_cancel(self._jobs, order):
-            job.cancelled_by, job.cancelled_at = order.by, order.at or workflow.time()
+            job.cancelled_by = order.by
+            self._enter(job, StatusCode.CANCELLED_BY_USER, completed_at=order.at or None)
             if job.is_running:
                 self._attempts.stop(job)
-            elif not job.is_starting:
-                self._enter(job, StatusCode.CANCELLED_BY_USER)
-        workflow.set_current_details(self._describe())
 
     @workflow.signal(name=contracts.GRANTED.name)
     def granted(self, message: SlotGrants) -> None:
@@ -283,8 +276,6 @@ class RapWorkflow:
             attempt=job.attempt,
             interruptions=that_count(job.interrupted_at, result.ended_at),
             interruptions_a_day=self._start.interruptions_a_day,
-            needs=job.spec.requires_outputs_from,
-            cancelled=job.cancelled_by is not None,
         )
         if not conclusion.code.is_final:
             job.start_over(result)
@@ -328,6 +319,7 @@ class RapWorkflow:
         code: StatusCode,
         message: str = "",
         *,
+        completed_at: float | None = None,
         result: AttemptResult | None = None,
     ) -> None:
         """Record a code, and the attempt that it ends; tell those who wait if the job is over.
@@ -343,7 +335,7 @@ class RapWorkflow:
             code=code,
             message=message or CODE_SENTENCES[code],
             at=workflow.time(),
-            completed_at=(job.cancelled_at or None) if code is _CANCELLED else None,
+            completed_at=completed_at,
             metrics=outcome.metrics if outcome else None,
             exit_code=outcome.exit_code if outcome else None,
             image_id=outcome.image_id if outcome else None,

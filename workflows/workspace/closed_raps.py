@@ -59,4 +59,4 @@ async def end_closed_rap(
     # Without a record there is nobody to read of it; it has failed all the same.
     unrecorded = dict.fromkeys(known.active_jobs_of(rap_id), State.FAILED)
     states = {**unrecorded, **ended.states}
-    return JobsFinished(rap_id=rap_id, states=states, unfiled=ended.unfiled, rap_done=True)
+    return JobsFinished(rap_id=rap_id, states=states, rap_done=True)

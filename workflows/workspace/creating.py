@@ -3,9 +3,8 @@
 from collections.abc import Awaitable, Callable
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError
 
-from rap.contracts.activities import CLAIM_RAP, RECORD_JOBS, STILL_FETCHING
+from rap.contracts.activities import CLAIM_RAP, RECORD_JOBS
 from rap.messages.workspaces import CreateAnswer, CreateOutcome, GivenUp, KnownRap
 from rap.models import CreateRequest, JobSpec, Project, Refusal
 from rap.rows import Intent, IntentState, JobChanges
@@ -126,19 +125,6 @@ class RapCreation:
         """Wait for a RAP that is about to be started, and for its records."""
         if self._being_started == rap_id:
             await workflow.wait_condition(lambda: self._being_started != rap_id)
-
-
-def not_now(error: ActivityError) -> CreateAnswer:
-    """The answer to a create that something stands in the way of, which passes.
-
-    Its details are a sentence for operators.
-    """
-    outcome, details = CreateOutcome.NOT_NOW, "The controller did not do it in time."
-    if isinstance(cause := error.cause, ApplicationError):
-        details = cause.message
-        if cause.type == STILL_FETCHING:
-            outcome = CreateOutcome.STILL_FETCHING
-    return CreateAnswer(outcome=outcome, details=details)
 
 
 def _refused(text: str) -> CreateAnswer:

@@ -70,8 +70,6 @@ def _why_it_runs(name: str, job: KnownJob | None, request: CreateRequest) -> str
         return "it was asked for by name"
     if job is None:
         return "it has not run in this workspace"
-    if job.cancelled:
-        return f"its last job, {job.job_id}, was cancelled, but had already ended by itself"
     if job.state is State.FAILED:
         return f"its last job, {job.job_id}, failed"
     return "what is needed is forced to run again"

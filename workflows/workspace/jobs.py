@@ -7,26 +7,10 @@ from rap.models import JobSpec
 from rap.status import State
 
 KEEP_PER_ACTION = 10
-"""Jobs remembered of each action, so that a cancel uncovers the one before."""
+"""Uncancelled jobs remembered of each action, so that a cancel uncovers the one before."""
 
 KEEP_RAPS = 500
 """Finished RAPs remembered to answer a repeated create; older ones the read model knows."""
-
-
-def that_matter(jobs: Iterable[KnownJob]) -> list[KnownJob]:
-    """Those of an action's jobs, oldest first, that may still decide which one is current.
-
-    What was cancelled and has filed nothing leaves the job before it as it was. What was cancelled
-    and has ended in any other way covers all before it for good: its files are in their place.
-    """
-    kept: list[KnownJob] = []
-    for job in jobs:
-        if job.cancelled and job.unfiled:
-            continue
-        if job.cancelled and not job.state.is_active:
-            kept.clear()
-        kept.append(job)
-    return kept[-KEEP_PER_ACTION:]
 
 
 class WorkspaceJobs:
@@ -49,15 +33,8 @@ class WorkspaceJobs:
         return not self._raps and not any(self._jobs.values())
 
     def current(self) -> Mapping[str, KnownJob]:
-        """The latest job of each action that is not being cancelled.
-
-        One that is ``cancelled`` had filed its outputs: neither it nor a job before it is reused.
-        """
-        latest = {
-            action: [job for job in jobs if not (job.cancelled and job.state.is_active)]
-            for action, jobs in self._jobs.items()
-        }
-        return {action: jobs[-1] for action, jobs in latest.items() if jobs}
+        """The latest uncancelled job of each action."""
+        return {action: jobs[-1] for action, jobs in self._jobs.items() if jobs}
 
     def rap(self, rap_id: str) -> KnownRap | None:
         """A remembered RAP."""
@@ -73,7 +50,7 @@ class WorkspaceJobs:
         return [rap for rap in self._raps.values() if not rap.done]
 
     def active_jobs_of(self, rap_id: str) -> list[str]:
-        """The unfinished jobs of a RAP, as far as they are remembered."""
+        """The unfinished jobs of a RAP that were not cancelled."""
         return [
             job.job_id
             for jobs in self._jobs.values()
@@ -99,9 +76,12 @@ class WorkspaceJobs:
         for awaited in self.states_awaited_by(jobs):
             self._waiting.setdefault(awaited, []).append(rap.rap_id)
         for job in jobs:
-            new = KnownJob(job_id=job.id, rap_id=rap.rap_id, state=State.PENDING)
+            known = self._jobs.setdefault(job.action, [])
+            known.append(KnownJob(job_id=job.id, rap_id=rap.rap_id, state=State.PENDING))
             self._actions[job.id] = job.action
-            self._remember(job.action, [*self._jobs.get(job.action, ()), new])
+            for forgotten in known[:-KEEP_PER_ACTION]:
+                self._actions.pop(forgotten.job_id, None)
+            del known[:-KEEP_PER_ACTION]
         self.revision += 1
 
     def remove(self, rap_id: str) -> None:
@@ -120,18 +100,22 @@ class WorkspaceJobs:
         self.revision += 1
 
     def cancel(self, job_ids: Iterable[str]) -> None:
-        """Leave jobs out from now on: the job before becomes the action's current one (5.10).
-
-        Unless a cancelled one has filed its outputs, or turns out to have.
-        """
+        """Forget cancelled jobs: the job before becomes the action's current one (5.10)."""
         for job_id in job_ids:
-            self._change(job_id, cancelled=True)
+            action = self._actions.pop(job_id, None)
+            if action is not None:
+                self._jobs[action] = [job for job in self._jobs[action] if job.job_id != job_id]
         self.revision += 1
 
     def finish(self, message: JobsFinished) -> list[str]:
         """Take note of finished jobs; returns the RAPs to be told."""
         for job_id, state in message.states.items():
-            self._change(job_id, state=state, unfiled=job_id in message.unfiled)
+            if (action := self._actions.get(job_id)) is None:
+                continue
+            self._jobs[action] = [
+                job.model_copy(update={"state": state}) if job.job_id == job_id else job
+                for job in self._jobs[action]
+            ]
         told = {rap_id for job_id in message.states for rap_id in self._waiting.pop(job_id, ())}
         if message.rap_done and self.is_active(message.rap_id):
             # Moved to the end: the oldest finished RAP is forgotten first.
@@ -142,21 +126,6 @@ class WorkspaceJobs:
                 del self._raps[rap_id]
         self.revision += 1
         return sorted(told)
-
-    def _change(self, job_id: str, **changes: object) -> None:
-        if (action := self._actions.get(job_id)) is not None:
-            changed = (
-                job.model_copy(update=changes) if job.job_id == job_id else job
-                for job in self._jobs[action]
-            )
-            self._remember(action, changed)
-
-    def _remember(self, action: str, jobs: Iterable[KnownJob]) -> None:
-        all_of_them = tuple(jobs)
-        self._jobs[action] = that_matter(all_of_them)
-        forgotten = {job.job_id for job in all_of_them} - {job.job_id for job in self._jobs[action]}
-        for job_id in forgotten:
-            self._actions.pop(job_id, None)
 
     def carried_over(self) -> WorkspaceStart:
         """Everything, for the next run of the workflow."""

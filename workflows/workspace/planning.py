@@ -6,10 +6,9 @@
     check_codelists  after reusable actions are resolved: may the new database jobs run?
     check_room       may the backend have so many jobs?
 
-"May be reused" in one table, for the latest job of an action that counts; first match wins:
+"May be reused" in one table, for the latest uncancelled job of an action; first match wins:
 
 ===============================  ==========================================
-it was cancelled after it filed  made again
 the job is pending or running    reused, waited for
 the action was asked for by name  made again
 ``force_run_dependencies``       made again
@@ -161,8 +160,7 @@ class _Walk:
         if action in self.planned:
             return True
         job = self.current.get(action)
-        if job is None or job.cancelled:
-            # What such a job has filed stands where the files of the one before it were.
+        if job is None:
             return False
         if job.state.is_active:
             return True

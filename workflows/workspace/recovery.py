@@ -7,9 +7,9 @@ terminated begins again with nothing, and then the records are the next best.
 from collections.abc import Iterable
 
 from rap.messages.workspaces import KnownJob, KnownRap, WorkspaceStart
-from rap.status import UNFILED_CODES, State, StatusCode
+from rap.status import State, StatusCode
 from rap.stored_jobs import StoredJob
-from workflows.workspace.jobs import KEEP_RAPS, that_matter
+from workflows.workspace.jobs import KEEP_PER_ACTION, KEEP_RAPS
 
 
 def recovered(backend: str, workspace: str, records: Iterable[StoredJob]) -> WorkspaceStart:
@@ -22,15 +22,9 @@ def recovered(backend: str, workspace: str, records: Iterable[StoredJob]) -> Wor
     news: dict[str, dict[str, State]] = {}
     for job in jobs:
         of_rap.setdefault(job.rap_id, []).append(job)
-        code = job.status_code
-        known = KnownJob(
-            job_id=job.id,
-            rap_id=job.rap_id,
-            state=code.state,
-            cancelled=job.cancelled_at is not None or code is StatusCode.CANCELLED_BY_USER,
-            unfiled=code in UNFILED_CODES,
-        )
-        of_action.setdefault(job.action, []).append(known)
+        if job.status_code is not StatusCode.CANCELLED_BY_USER:
+            known = KnownJob(job_id=job.id, rap_id=job.rap_id, state=job.status_code.state)
+            of_action.setdefault(job.action, []).append(known)
         if job.status_code.is_final:
             continue
         own = {one.id for one in of_rap[job.rap_id]}
@@ -44,7 +38,7 @@ def recovered(backend: str, workspace: str, records: Iterable[StoredJob]) -> Wor
     return WorkspaceStart(
         backend=backend,
         workspace=workspace,
-        jobs={action: tuple(that_matter(some)) for action, some in of_action.items()},
+        jobs={action: tuple(some[-KEEP_PER_ACTION:]) for action, some in of_action.items()},
         raps=(*done, *(rap for rap in raps if not rap.done)),
         waiting={job_id: tuple(sorted(set(some))) for job_id, some in waiting.items()},
         news=news,

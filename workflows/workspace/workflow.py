@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from rap import deadlines, ids
     from rap.contracts import workflows as contracts
-    from rap.contracts.activities import LOAD_WORKSPACE, RECORD_JOBS, SETTLE_INTENT
+    from rap.contracts.activities import LOAD_WORKSPACE, SETTLE_INTENT
     from rap.messages.workspaces import (
         CancelAnswer,
         CancelOrder,
@@ -30,13 +30,13 @@ with workflow.unsafe.imports_passed_through():
         WorkspaceStart,
     )
     from rap.models import CreateRequest
-    from rap.rows import IntentSettlement, IntentState, JobChanges
-    from workflows.calls import for_client, on_records, passes, send_signal
+    from rap.rows import IntentSettlement, IntentState
+    from workflows.calls import for_client, on_records, passes, send_signal, why_not_now
     from workflows.outbox import Outbox, settle
     from workflows.run_length import CHANGED, CREATED, LOOKED, SENT, TOLD, RunLength
     from workflows.texts import workspace_details
     from workflows.workspace.closed_raps import closed_raps, end_closed_rap
-    from workflows.workspace.creating import RapCreation, not_now
+    from workflows.workspace.creating import RapCreation
     from workflows.workspace.jobs import WorkspaceJobs
 
 
@@ -123,7 +123,7 @@ class WorkspaceWorkflow:
             return await self._creation.create(request, self._jobs, given_up, until=until)
         except ActivityError as error:
             if passes(error):
-                return not_now(error)
+                return CreateAnswer(outcome=CreateOutcome.NOT_NOW, details=why_not_now(error))
             return CreateAnswer(outcome=CreateOutcome.FAILED)
 
     @workflow.update(name=contracts.SETTLE_RAP.name)
@@ -169,10 +169,7 @@ class WorkspaceWorkflow:
 
     @workflow.update(name=contracts.CANCEL_JOBS.name)
     async def cancel_jobs(self, request: CancelRequest) -> CancelAnswer:
-        """Cancel some jobs of a RAP; they stop being their actions' current jobs at once.
-
-        How those end that a host has is for it to tell.
-        """
+        """Cancel some jobs of a RAP; they stop being their actions' current jobs at once."""
         self._was_asked = True
         self._length.add(CHANGED + SENT)
         at = workflow.time()
@@ -183,14 +180,14 @@ class WorkspaceWorkflow:
         await self._creation.until_started(request.rap_id)
         job_ids = tuple(ids.job_id(request.rap_id, action) for action in request.actions)
         self._jobs.cancel(job_ids)
-        told = self._jobs.is_active(request.rap_id) and await send_signal(
+        if not self._jobs.is_active(request.rap_id):
+            return CancelAnswer(cancelled=0)
+        told = await send_signal(
             contracts.CANCEL,
             ids.rap_workflow_id(self._workspace, request.rap_id),
             CancelOrder(job_ids=job_ids, at=at, by=request.by),
             attempts=2,
         )
-        # After the order, which must not wait for the records; readers know when it is answered.
-        await on_records(RECORD_JOBS, JobChanges(cancelled=dict.fromkeys(job_ids, at)))
         return CancelAnswer(cancelled=len(job_ids) if told else 0)
 
     # --- what happens to jobs ---

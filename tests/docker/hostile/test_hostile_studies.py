@@ -172,9 +172,7 @@ def test_level_4_holds_its_files_and_nothing_else(runs: dict[str, Run], wanted: 
     for name, text in wanted.level4.items():
         assert text is None or text in (run.medium / name).read_text()
     high = wanted.level4 if wanted.high is None else wanted.high
-    # On the high side alone: it names people, permissions and files.
-    record = {f"metadata/provenance/{run.definition.id}.json"} if kept else set()
-    assert set(files_in(run.high)) == {*high, *log, *record}
+    assert set(files_in(run.high)) == {*high, *log}
 
 
 @each_study

@@ -69,9 +69,6 @@ def _untrue_of(job: StoredJob, jobs: dict[str, StoredJob], story: Story) -> Iter
     by_nobody = code is StatusCode.KILLED_BY_ADMIN and not story.disturbed
     if by_nobody or code is StatusCode.INTERNAL_ERROR:
         yield f"{told}, and nobody did that"
-    filed = story.outside.filed.get(ids.task_id(job.id, job.attempt))
-    if code is StatusCode.CANCELLED_BY_USER and filed is not None and not story.disturbed:
-        yield f"{told}, and its outputs were filed"
     if code is StatusCode.DEPENDENCY_FAILED:
         needed = [jobs[one].status_code.state for one in job.wait_for if one in jobs]
         if State.FAILED not in needed:

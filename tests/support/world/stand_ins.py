@@ -16,7 +16,6 @@ from rap.contracts.workflows import RAP, REPORT, STOP
 from rap.egress import (
     Acknowledged,
     AgentReport,
-    Discarded,
     Ending,
     Fault,
     JobOutcome,
@@ -97,8 +96,6 @@ class StandIns:
         self._hosts: dict[str, str] = {}
         self.succeeded: set[str] = set()
         """The jobs that ended with exit code 0."""
-        self.filed: dict[str, JobOutcome] = {}
-        """Task id to the end of each attempt whose outputs were filed, as its host has it."""
         self._killed: set[str] = set()
         self._is_reporting = False
 
@@ -231,7 +228,7 @@ class StandIns:
     @activity.defn(name=contracts.RUN_JOB.name)
     async def run_job(self, definition: JobDefinition) -> Lasting | JobOutcome:
         task = definition.task_id
-        if task in self._killed and task not in self.filed:
+        if task in self._killed:
             # An agent that was told to stop an attempt does not begin it.
             return JobOutcome(task_id=task, ending=Ending.CANCELLED)
         self.doubled += [
@@ -253,19 +250,9 @@ class StandIns:
                 raise PassingFault
             was_running = self.running.pop(task, None) is not None
             self._report_soon()
-            if task not in self.filed:
-                # An order may come when the filing has begun.
-                in_time = is_cancelled and self._random.random() < 0.5
-                if in_time or task in self._killed or not was_running:
-                    return JobOutcome(task_id=task, ending=Ending.CANCELLED)
-                outcome = self._outcome(definition)
-                if outcome.ending is not Ending.COMPLETED:
-                    return outcome
-                self.filed[task] = outcome
-                if self._random.random() < self.faults:
-                    # The agent was killed before it could say so.
-                    raise PassingFault
-            return self.filed[task]
+            if is_cancelled or task in self._killed or not was_running:
+                return JobOutcome(task_id=task, ending=Ending.CANCELLED)
+            return self._outcome(definition)
 
         return Lasting(end)
 
@@ -284,12 +271,9 @@ class StandIns:
         return Acknowledged()
 
     @activity.defn(name=contracts.DISCARD_JOB.name)
-    async def discard_job(self, order: DiscardOrder) -> Discarded:
-        task = order.definition.task_id
-        self._kill(task)
-        if order.decided:
-            self.filed.pop(task, None)
-        return Discarded(outcome=self.filed.get(task))
+    async def discard_job(self, order: DiscardOrder) -> Acknowledged:
+        self._kill(order.definition.task_id)
+        return Acknowledged()
 
     def _kill(self, task: str) -> None:
         self._killed.add(task)

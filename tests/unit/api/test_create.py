@@ -177,13 +177,7 @@ def test_a_failure_that_created_nothing_is_an_unknown_error_and_the_rap_unrecogn
 
 @pytest.mark.spec("rap-api:88")
 @pytest.mark.parametrize(
-    "end",
-    [
-        LOST,
-        OrderFailed("secret"),
-        CreateAnswer(outcome=CreateOutcome.NOT_NOW, details="x"),
-        CreateAnswer(outcome=CreateOutcome.STILL_FETCHING, details="x"),
-    ],
+    "end", [LOST, OrderFailed("secret"), CreateAnswer(outcome=CreateOutcome.NOT_NOW, details="x")]
 )
 def test_what_is_not_decided_is_no_json_and_leaves_the_rap_neither_known_nor_unrecognised(
     t: Caller,
@@ -202,15 +196,6 @@ def test_what_is_not_decided_is_no_json_and_leaves_the_rap_neither_known_nor_unr
     assert stored.requested_actions == ("analyse",), "it can be offered again"
     orchestrator.answer = None
     assert t.create().status_code == 201
-
-
-def test_a_create_whose_repository_is_still_being_fetched_is_told_so(
-    t: Caller, orchestrator: ScriptedOrchestrator
-) -> None:
-    orchestrator.answer = CreateAnswer(outcome=CreateOutcome.STILL_FETCHING, details="secret")
-    answer = t.create()
-    assert "still being fetched" in answer.text
-    assert "secret" not in answer.text
 
 
 def test_a_rap_that_was_created_although_the_answer_was_lost_is_shown(

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +14,6 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from activities.controller.project import ProjectActivities
 from api.app import create_app
 from api.offering import look_after_all
 from api.services import Services
@@ -24,15 +22,13 @@ from rap import ids
 from rap.contracts.workflows import DATABASE_MAINTENANCE, DATABASE_MODE, PAUSE
 from rap.deadlines import OFFERED_AFTER_S, OFFERED_FOR_S
 from rap.errors import Unavailable
-from rap.git import GitCache, TimeLimits
 from rap.messages.backends import BackendStart
 from rap.messages.orders import DatabaseMode, Switch
 from rap.messages.workspaces import CancelRequest
 from rap.models import CreateRequest
 from rap.records import Records
-from rap.settings import ApiSettings, ControllerSettings
+from rap.settings import ApiSettings
 from rap.temporal.codec import DATA_CONVERTER
-from tests.support.git_server import StudyRepo, self_signed, serve_git
 from tests.support.rap_system import RapSystem, action
 from tests.support.records import created, intent, rap_id
 from tests.unit.api.conftest import Caller, create_body, is_json, served
@@ -44,12 +40,6 @@ pytestmark = pytest.mark.workflows
 __all__ = ["client", "projects", "records", "system", "temporal_server"]  # fixtures
 
 CLIENTS = ThreadPoolExecutor(max_workers=16, thread_name_prefix="client")
-
-PROJECT = """\
-version: '4.0'
-actions:
-  a: {run: python:v2 a.py, outputs: {highly_sensitive: {o: a.csv}}}
-"""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -459,45 +449,6 @@ async def test_a_create_that_could_not_be_decided_is_carried_through_by_the_syst
     await announced(api, url, rap, ago=OFFERED_AFTER_S)
     await look_after_all(api.services)
     assert "a" in await api.jobs(rap)
-
-
-@pytest.mark.spec("rap-api:88")
-async def test_a_create_whose_repository_takes_longer_than_its_answer_needs_no_other_request(
-    api: Api, rap: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Case slow-first-fetch: the fetch goes on, and the system joins it for its client."""
-    certificate = self_signed(tmp_path)
-    monkeypatch.setenv("GIT_SSL_CAINFO", str(certificate))
-    study = StudyRepo(tmp_path / "served" / "opensafely" / "study")
-    large = random.Random(1).randbytes(1_500_000)
-    commit = study.commit({"project.yaml": PROJECT, "large": large})
-    url = "https://github.com/opensafely/study"
-    with serve_git(tmp_path / "served", certificate) as server:
-        domain = server.url.removeprefix("https://")
-        settings = ControllerSettings(backends=(api.system.slug,), github_proxy_domain=domain)
-        # Long enough for what is quick, and not for a fetch that does not come to its end.
-        limits = TimeLimits(answer=5)
-        git = GitCache(tmp_path / "r", proxy_domain=domain, token="", user="u", limits=limits)
-        api.system.projects.real = ProjectActivities(settings, git)
-        try:
-            server.slowly.set()
-            answer = await api.create(url, "a", rap_id=rap, branch="main", commit=commit)
-            assert answer.status_code == 503
-            assert not is_json(answer)
-            assert "still being fetched" in answer.text
-            assert await api.status(rap) == {"jobs": [], "unrecognised_rap_ids": []}
-            server.slowly.clear()
-            await git.fetch(url, commit)
-            assert server.gone_away == 0
-            await look_after_all(api.services)
-            assert await api.jobs(rap) == {}, "it is not due yet"
-            monkeypatch.setattr("api.offering.OFFERED_AFTER_S", 0.0)
-            async with asyncio.timeout(60):
-                while "a" not in await api.jobs(rap):
-                    await look_after_all(api.services)
-        finally:
-            await git.close()
-            api.system.projects.real = None
 
 
 async def test_a_create_that_was_undecided_for_long_is_given_up_and_a_late_one_refused(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rap.egress import SILENT_AFTER_S, AgentReport, Fault, JobProgress, Metrics, Stage
+from rap.egress import SILENT_AFTER_S, AgentReport, Fault, Metrics
 from rap.records import StoredJob
 from rap.records.transitions import advance, born
 from rap.rows import BackendRow, HoldUp, MaintenanceType, OpenWindow, QueueEntry, SlotEntry
@@ -437,30 +437,6 @@ def test_a_running_job_tells_when_its_host_fell_silent() -> None:
     )
 
 
-REFUSED = JobProgress(
-    job_id=ID, rap_id=RAP, attempt=1, stage=Stage.PREPARED, since=T, trouble=Fault.CONTAINER_REFUSED
-)
-
-
-def test_a_running_job_tells_from_its_first_failing_try_on_why_it_does_not_get_further() -> None:
-    report = AgentReport(backend="test", host="main", at=T, jobs=(REFUSED,))
-    row: dict[str, Any] = {"slots": (slot(ID),), "agents": (report,), "last_seen": T}
-    job = stored(StatusCode.PREPARED)
-    assert shown(job, **row)[1] == (
-        "Job executing on the backend (prepared, tried again after a fault: "
-        "The container for this job could not be started.)"
-    )
-    # Of a host that is silent nobody knows whether it still tries.
-    assert "fault" not in shown(job, now=T + 181, **row)[1]
-
-
-@pytest.mark.parametrize("row", [{}, {"slots": (slot(ID, host="other"),)}])
-def test_what_a_host_says_of_a_job_that_is_not_with_it_is_not_told(row: dict[str, Any]) -> None:
-    report = AgentReport(backend="test", host="main", at=T, jobs=(REFUSED,))
-    job = stored(StatusCode.PREPARED)
-    assert shown(job, agents=(report,), **row)[1] == "Job executing on the backend (prepared)"
-
-
 def test_measurements_are_shown() -> None:
     metrics = Metrics(cpu_mean=12.5)
     measured = change(RAP, "analyse", StatusCode.EXECUTING, T, metrics=metrics)
@@ -529,25 +505,3 @@ def test_ordinals() -> None:
 def test_a_finished_job_is_shown_as_it_ended_whatever_its_backend_does() -> None:
     ended = CODE_SENTENCES[StatusCode.SUCCEEDED]
     assert shown(stored(StatusCode.SUCCEEDED), paused=True) == ("succeeded", ended)
-
-
-@pytest.mark.parametrize("code", [StatusCode.WAITING_ON_WORKERS, StatusCode.EXECUTING])
-def test_a_job_that_is_being_cancelled_says_so_with_its_status_unchanged(code: StatusCode) -> None:
-    job = stored(code)._replace(cancelled_at=T)
-    assert shown(job) == (code, f"{CODE_SENTENCES[code]} (being cancelled)")
-    assert present(job, None, float(T))["completed_at"] is None
-
-
-def test_a_cancelled_job_whose_host_is_silent_says_both() -> None:
-    report = AgentReport(backend="test", host="main", at=T)
-    row = {"slots": (slot(ID),), "agents": (report,), "last_seen": float(T)}
-    job = stored(StatusCode.FINALIZING)._replace(cancelled_at=T)
-    assert shown(job, now=T + 181, **row)[1] == (
-        "Job executing on the backend "
-        "(finalizing, being cancelled, backend out of contact since 2023-11-14T22:13:20Z)"
-    )
-
-
-def test_a_job_that_has_ended_shows_nothing_of_a_cancel() -> None:
-    job = stored(StatusCode.SUCCEEDED)._replace(cancelled_at=T)
-    assert shown(job)[1] == "Completed successfully"

@@ -11,8 +11,8 @@ from temporalio.testing import ActivityEnvironment
 
 from activities.controller import for_clients as module
 from activities.controller.for_clients import for_clients
-from rap.contracts.activities import STILL_FETCHING, UNAVAILABLE, UNFORESEEN
-from rap.errors import StillFetching, Unavailable
+from rap.contracts.activities import UNAVAILABLE, UNFORESEEN
+from rap.errors import Unavailable
 
 pytestmark = pytest.mark.unit
 
@@ -89,15 +89,6 @@ async def test_what_passes_may_be_tried_again(error: Exception, text: str) -> No
     assert (caught.value.type, caught.value.non_retryable) == (UNAVAILABLE, False)
     assert caught.value.message == text
     assert [line["reason"] for line in logs] == [text]
-
-
-async def test_a_repository_that_is_still_being_fetched_has_had_all_the_time_there_is() -> None:
-    error = StillFetching("The repository x is still being fetched.")
-    with capture_logs() as logs, pytest.raises(ApplicationError) as caught:
-        await ActivityEnvironment().run(failing(error).method, "a")
-    assert (caught.value.type, caught.value.non_retryable) == (STILL_FETCHING, True)
-    assert caught.value.message == str(error)
-    assert [(line["log_level"], line["reason"]) for line in logs] == [("info", str(error))]
 
 
 async def test_what_nobody_foresaw_is_not_tried_again_and_its_text_stays_in_the_log() -> None:

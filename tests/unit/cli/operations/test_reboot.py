@@ -110,6 +110,6 @@ def test_maintenance_stops_database_jobs_alone_and_a_cancelled_job_counts_as_bei
     }
     slots = (slot("data", db=True), slot("plain"), slot("cancelled"))
     row = backend_row("b", paused=True, slots=slots, **maintenance)
-    state = readiness(row, cancelled={"cancelled"})
+    state = readiness(row, over={"cancelled"})
     assert (state.running, state.being_cancelled) == (1, 2)
     assert not state.is_ready

@@ -1,6 +1,7 @@
 """Git over HTTP: a real server on the loopback, with and without TLS."""
 
 import base64
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from rap.errors import GitError, RemoteAway, RepositoryRefused, UnknownRef
 from rap.git import GitCache, TimeLimits
-from tests.support.git_server import Fault, GitServer, StudyRepo, self_signed, serve_git
+from tests.support.git_server import Fault, GitServer, StudyRepo, serve_git
 
 pytestmark = pytest.mark.unit
 
@@ -39,7 +40,18 @@ def server(folder: Path, study: StudyRepo) -> Iterator[GitServer]:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return self_signed(tmp_path_factory.mktemp("tls"))
+    path = tmp_path_factory.mktemp("tls") / "server.pem"
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-keyout", str(path), "-out", f"{path}.crt"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    path.write_bytes(path.read_bytes() + path.with_suffix(".pem.crt").read_bytes())
+    return path
 
 
 @pytest.fixture

@@ -112,28 +112,6 @@ def test_jobs_may_be_created_and_changed_in_one_write(records: Records) -> None:
     assert codes == {"a": ("preparing", T + 1), "b": ("waiting_on_dependencies", None)}
 
 
-def test_the_first_cancel_of_a_job_is_kept_and_seen_until_it_has_ended(records: Records) -> None:
-    rap, other = rap_id(), rap_id()
-    records.record_jobs(created(rap, "a"))
-    before = records.rap(rap)[0]
-    for at in (CREATED_AT + 5.5, CREATED_AT + 9.0):
-        records.record_jobs(JobChanges(cancelled={before.id: at, other: at}))
-    cancelled = records.rap(rap)[0]
-    at = CREATED_AT + 5
-    assert cancelled == before._replace(cancelled_at=at, updated_at=at)
-    records.record_jobs(changed(rap, "a", StatusCode.CANCELLED_BY_USER, CREATED_AT + 20))
-    assert records.rap(rap)[0].completed_at == at
-
-
-def test_a_job_that_has_ended_is_as_it_was_after_a_cancel(records: Records) -> None:
-    rap = rap_id()
-    records.record_jobs(created(rap, "a"))
-    records.record_jobs(changed(rap, "a", StatusCode.SUCCEEDED, CREATED_AT + 1))
-    before = records.rap(rap)[0]
-    records.record_jobs(JobChanges(cancelled={before.id: CREATED_AT + 9.0}))
-    assert records.rap(rap)[0] == before._replace(cancelled_at=CREATED_AT + 9)
-
-
 def test_a_stale_write_is_passed_over(records: Records) -> None:
     records.record_jobs(created(ONE, "a"))
     records.record_jobs(changed(ONE, "a", StatusCode.EXECUTING, T + 3))

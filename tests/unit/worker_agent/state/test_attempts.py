@@ -7,8 +7,6 @@ from rap.errors import JobFault
 from rap.models import JobDefinition
 from tests.support.factories import job_definition
 from worker_agent.state.attempts import KEEP_STOPPED, AttemptState, key_of
-from worker_agent.workspace.provenance import InputFile
-from worker_agent.workspace.untouched import FileState
 
 pytestmark = pytest.mark.unit
 
@@ -96,29 +94,3 @@ def test_the_times_of_an_attempt_are_kept_from_their_first_time(tmp_path: Path) 
     assert first is not None
     assert first.prepared_at is not None
     assert attempts.take(definition("j-002")).prepared_at is None
-
-
-def test_the_inputs_of_an_attempt_are_known_to_the_next_agent_until_its_volume_is_gone(
-    tmp_path: Path,
-) -> None:
-    read = InputFile(name="out/ä.csv", job_id="k", action="make", size=3, sha256="a" * 64)
-    AttemptState(tmp_path).note_inputs(definition(), [read])
-    attempts = AttemptState(tmp_path)
-    assert attempts.inputs("j") == (read,)
-    assert attempts.inputs("j-002") == ()
-    assert stat.S_IMODE((tmp_path / "inputs" / "j.json").stat().st_mode) == 0o600
-    attempts.leave("j")
-    attempts.leave("j")
-    assert attempts.inputs("j") == ()
-
-
-def test_the_files_found_by_an_attempt_are_known_to_the_next_agent_until_its_volume_is_gone(
-    tmp_path: Path,
-) -> None:
-    files = {"out/ä.csv": FileState(inode=2**60, size=0, changed_ns=1_700_000_000_000_000_001)}
-    AttemptState(tmp_path).note_laid_out(definition(), files)
-    attempts = AttemptState(tmp_path)
-    assert attempts.laid_out("j") == files
-    assert attempts.laid_out("j-002") == {}
-    attempts.leave("j")
-    assert attempts.laid_out("j") == {}

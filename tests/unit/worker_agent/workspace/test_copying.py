@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from os import stat_result
 from pathlib import Path
 from typing import Any
@@ -40,10 +40,7 @@ def copy(source: Path, target: Path, name: str = "a.csv", to: str | None = None)
     with safe_paths.directory(source) as here, safe_paths.directory(target) as there:
         descriptor = safe_paths.open_file(here, name)
         try:
-            with safe_paths.parent_of(there, to or name, create=True) as (folder, last):
-                copied = copying.copy_open_file(descriptor, folder, ".staged", called=name)
-                atomic_files.replace(folder, ".staged", folder, last)
-                return copied
+            return copying.copy_into(descriptor, there, to or name)
         finally:
             os.close(descriptor)
 
@@ -259,68 +256,3 @@ def test_space_is_reserved_before_a_copy_is_begun(tmp_path: Path) -> None:
         with pytest.raises(TransientFault) as caught:
             disk.require_space(folder, free + 1)
     assert caught.value.fault is Fault.DISK_FULL
-
-
-# --- files that others may replace meanwhile ---
-
-
-def copied_while(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch, happens: Callable[[Path], object]
-) -> tuple[Copied, copying.Version | None]:
-    real, calls = os.read, []
-
-    def read(descriptor: int, count: int) -> bytes:
-        calls.append(count)
-        if len(calls) == 2:
-            happens(source / "a.csv")
-        return real(descriptor, count)
-
-    with safe_paths.directory(source) as here, safe_paths.directory(target) as there:
-        descriptor = safe_paths.open_file(here, "a.csv")
-        monkeypatch.setattr(os, "read", read)
-        try:
-            return copying.copy_version(descriptor, there, "copy")
-        finally:
-            os.close(descriptor)
-
-
-def filed_anew(path: Path) -> None:
-    path.with_name("new").write_bytes(b"new" * 1_000_000)
-    path.with_name("new").replace(path)
-
-
-def test_a_file_that_is_replaced_while_it_is_copied_is_copied_whole(
-    source: Path, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = (source / "a.csv").read_bytes()
-    version = copying.Version.of((source / "a.csv").stat())
-    copied = copied_while(source, target, monkeypatch, filed_anew)
-    assert copied == (Copied(len(before), hashlib.sha256(before).hexdigest()), version)
-    assert (target / "copy").read_bytes() == before
-    assert copying.Version.of((source / "a.csv").stat()) != version
-
-
-def rewritten(path: Path) -> None:
-    before = path.stat()
-    with path.open("r+b") as file:
-        file.write(b"xyz")
-    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def longer(path: Path) -> None:
-    with path.open("ab") as file:
-        file.write(b"x")
-
-
-def shorter(path: Path) -> None:
-    os.truncate(path, 10)
-
-
-@pytest.mark.parametrize("happens", [rewritten, longer, shorter])
-def test_a_file_that_is_written_to_while_it_is_copied_has_no_version(
-    source: Path,
-    target: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    happens: Callable[[Path], object],
-) -> None:
-    assert copied_while(source, target, monkeypatch, happens)[1] is None

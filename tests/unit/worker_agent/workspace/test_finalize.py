@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,7 @@ from rap.models import JobDefinition
 from tests.support.workspace import HIGH, MODERATE, Backend, container, tree
 from worker_agent import atomic_files
 from worker_agent.engine.facts import ContainerFacts
-from worker_agent.workspace import (
-    copying,
-    filing,
-    job_log,
-    level4,
-    manifest,
-    metadata,
-    provenance,
-    publish,
-)
+from worker_agent.workspace import copying, job_log, manifest, metadata, publish
 from worker_agent.workspace.attempt_end import AttemptEnd
 from worker_agent.workspace.finalize import finalize, finish_recorded
 from worker_agent.workspace.limits import Limits
@@ -59,8 +49,7 @@ async def test_outputs_are_published_by_their_level(backend: Backend) -> None:
     job = backend.job(output_spec={"data/*.csv": HIGH, "out/*.txt": MODERATE})
     outcome = await backend.finish(job, {"data/a.csv": PATIENTS, "out/b.txt": "small"})
     assert (outcome.ending, outcome.exit_code) == (Ending.COMPLETED, 0)
-    papers = {"metadata/make.log", "metadata/provenance/job1.json"}
-    assert tree(backend.high) == {"data/a.csv", "out/b.txt", *papers}
+    assert tree(backend.high) == {"data/a.csv", "out/b.txt", "metadata/make.log"}
     assert tree(backend.medium) == {"out/b.txt", "metadata/make.log", "metadata/manifest.json"}
     assert (backend.high / "data/a.csv").read_text() == PATIENTS
     assert (backend.medium / "out/b.txt").read_text() == "small"
@@ -254,7 +243,7 @@ async def test_only_bytes_that_passed_are_ever_in_the_area_of_level_4(
         )
         real(*args)
 
-    monkeypatch.setattr("worker_agent.workspace.filing.replace", replace)
+    monkeypatch.setattr("worker_agent.workspace.publish.replace", replace)
     job = backend.job(output_spec={"*.csv": MODERATE, "high.txt": HIGH})
     await backend.finish(job, {"a.csv": PATIENTS, "b.csv": "good\n", "high.txt": PATIENTS})
     assert b"good\n" in seen
@@ -274,7 +263,7 @@ async def test_a_refused_file_is_told_in_the_log_and_its_pattern_is_unmatched(
     assert outcome.has_unmatched_patterns
     log = (backend.medium / "metadata/make.log").read_text()
     assert "\nRefused outputs:\n  a.csv  - it is a symbolic link\n" in log
-    assert tree(backend.high) == {"metadata/make.log", "metadata/provenance/job1.json"}
+    assert tree(backend.high) == {"metadata/make.log"}
     assert not any(
         b"canary" in path.read_bytes() for path in tmp_path.rglob("*/ws/**/*") if path.is_file()
     )
@@ -535,14 +524,14 @@ async def test_a_cancel_waits_for_a_finalization_whose_caller_was_cancelled(
 ) -> None:
     job = backend.job()
     publish, go_on = threading.Event(), threading.Event()
-    real = filing.begin
+    real = manifest.write
 
-    def begin(*args: Any) -> None:
+    def write(*args: Any, **options: Any) -> None:
         publish.set()
         assert go_on.wait(20)
-        real(*args)
+        real(*args, **options)
 
-    monkeypatch.setattr(filing, "begin", begin)
+    monkeypatch.setattr(manifest, "write", write)
     first = asyncio.create_task(backend.finish(job, {"out.csv": "x"}))
     await asyncio.to_thread(publish.wait)
     first.cancel()
@@ -555,51 +544,41 @@ async def test_a_cancel_waits_for_a_finalization_whose_caller_was_cancelled(
     assert backend.metadata(job)["outputs"] == {"out.csv": "highly_sensitive"}
 
 
-STEPS = {
-    # What is called, and how often it goes well before the agent dies in it.
-    "copy": (copying, "write_all", 2),
-    "gate": (level4, "decide", 1),
-    "log": (job_log, "write", 0),
-    "copies of the log": (job_log, "stage", 0),
-    "manifest": (manifest, "encoded", 0),
-    "provenance": (provenance, "encoded", 0),
-    "record": (metadata, "encoded", 0),
-    "intent": (filing, "begin", 0),
-    **{f"name {number}": (filing, "replace", number) for number in range(9)},
-}
+STEPS = ["copy", "publish", "manifest", "log", "record", "copies"]
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_a_crash_at_any_step_files_nothing_or_everything(
+async def test_a_crash_at_any_step_loses_nothing(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     job = backend.job(output_spec={"*.csv": MODERATE, "data": HIGH, "data.bin": HIGH})
     files = {"a.csv": "x\n1\n", "b.csv": PATIENTS, "data.bin": "z"}
     backend.fill_volume(job, files)
-    module, name, times = STEPS[step]
-    real, calls = getattr(module, name), []
+    where = {
+        "copy": (copying, "write_all"),
+        "publish": (os, "replace"),
+        "manifest": (manifest, "write"),
+        "log": (job_log, "write"),
+        "record": (metadata, "save"),
+        "copies": (job_log, "copy_to_workspaces"),
+    }[step]
+    real, calls = getattr(*where), []
 
-    def crash(*args: Any, **options: Any) -> Any:
+    def crash(*args: Any, **options: Any) -> None:
         calls.append(1)
-        if len(calls) <= times:
+        if step in ("copy", "publish") and len(calls) < 4:
             return real(*args, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, name, crash)
-    with suppress(KeyboardInterrupt):
+    monkeypatch.setattr(*where, crash)
+    with pytest.raises(KeyboardInterrupt):
         await asyncio.to_thread(lambda: asyncio.run(backend.finish(job)))
     monkeypatch.undo()
-    if not filing.has_begun(backend.storage, job.attempt_name):
-        assert tree(backend.high) == tree(backend.medium) == set()
-        assert finish_recorded(job, backend.storage) is None
-    else:
-        # A cancel is too late for it.
-        late = await backend.abandon(job, cancelled=True)
-        assert late.ending is Ending.COMPLETED
+    assert (finish_recorded(job, backend.storage) is None) is (step != "copies")
     outcome = await backend.finish(job)
     assert outcome.ending is Ending.COMPLETED
     assert outcome.has_level4_excluded_files
-    assert tree(backend.high) == {*files, "metadata/make.log", "metadata/provenance/job1.json"}
+    assert tree(backend.high) == {*files, "metadata/make.log"}
     assert tree(backend.medium) == {
         "a.csv",
         "b.csv.txt",
@@ -615,7 +594,7 @@ async def test_a_crash_at_any_step_files_nothing_or_everything(
     assert tree(backend.storage.medium_workspaces / ".incoming") == set()
 
 
-@pytest.mark.parametrize("nth", range(1, 13))
+@pytest.mark.parametrize("nth", range(1, 11))
 async def test_a_full_disk_at_any_write_records_nothing_and_passes(
     backend: Backend, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
@@ -681,28 +660,21 @@ async def test_files_are_forced_to_the_disk_before_they_are_shown(
     for module, name in (
         (os, "fsync"),
         (publish, "force_to_disk"),
-        (job_log, "write"),
-        (filing, "begin"),
-        (filing, "replace"),
+        (publish, "replace"),
+        (manifest, "write"),
+        (metadata, "save"),
     ):
         monkeypatch.setattr(module, name, noting(happened, name, getattr(module, name)))
     job = backend.job(output_spec={"*.csv": MODERATE, "high.txt": HIGH})
     files = {"a.csv": PATIENTS, "b.csv": "x\n", "high.txt": "x"}
     await backend.finish(job, files, limits=Limits(forced_singly=few))
+    before = happened[: happened.index("replace")]
     # Three files, of which two have something to show at level 4; or each area at once.
-    outputs = happened[: happened.index("write")]
-    papers = happened[happened.index("write") : happened.index("begin")]
-    assert outputs == (["fsync"] * 5 if few else [])
-    assert papers.count("force_to_disk") == (0 if few else 2)
-    # The log and its name; manifest, provenance and record, and the names of the first.
-    assert papers.count("fsync") == 6
-    begun = happened[happened.index("begin") :]
-    assert begun[:4] == ["begin", "fsync", "fsync", "replace"], "the intent, and its name"
-    names = [at for at, what in enumerate(begun) if what == "replace"]
-    assert len(names) == 3 + 2 + 4 + 1
-    for before, after in ((names[4], names[5]), (names[8], names[9])):
-        assert "fsync" in begun[before:after], "the names as well, of files and of papers"
-    assert begun[-1] == "fsync"
+    assert before == (["fsync"] * 5 if few else ["force_to_disk"] * 2)
+    assert happened.index("replace") < happened.index("write") < happened.index("save")
+    between = happened[happened.index("replace") : happened.index("write")]
+    assert "fsync" in between, "the names as well"
+    assert tree(backend.medium) >= {"a.csv.txt", "b.csv"}
 
 
 def noting(happened: list[Any], name: str, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -126,27 +126,11 @@ def test_the_last_lines_are_found_however_a_log_is_cut_into_pieces(end: str, chu
         assert file.read().decode().splitlines() == lines[-3:]
 
 
-async def test_only_the_last_lines_are_kept_and_the_log_says_so(backend: Backend) -> None:
+async def test_only_the_last_lines_are_kept(backend: Backend) -> None:
     raw_log = backend.raw_log("one\ntwo\nthree\nfour\n")
     await backend.finish(backend.job(), {}, raw_log=raw_log, limits=Limits(log_lines=3))
     log = (backend.log_dir(backend.job()) / "logs.txt").read_text()
-    said = "[the log is too long: its first lines were left out here]\n"
-    assert log.startswith(f"{said}two\nthree\nfour\n\n====")
-
-
-def test_a_log_that_came_without_its_first_lines_says_so(backend: Backend) -> None:
-    job = backend.job()
-    job_log.write(backend.storage, job, JobRecord(), backend.raw_log(LINE), is_cut=True)
-    log = (backend.log_dir(job) / "logs.txt").read_text()
-    assert log.startswith(f"{job_log.LINES_LEFT_OUT.decode()}{LINE}\n{job_log.HEADING}")
-
-
-def test_a_log_that_lost_lines_and_parts_of_lines_says_both(backend: Backend) -> None:
-    job, limits = backend.job(), Limits(log_lines=1, log_bytes=10)
-    job_log.write(backend.storage, job, JobRecord(), backend.raw_log(f"a\n{'b' * 19}\n"), limits)
-    log = (backend.log_dir(job) / "logs.txt").read_text()
-    cut = "[the log is too long: 10 bytes were left out here]\n"
-    assert log.startswith(f"{job_log.LINES_LEFT_OUT.decode()}{cut}{'b' * 9}\n\n{job_log.HEADING}")
+    assert log.startswith("two\nthree\nfour\n\n====")
 
 
 def test_a_hundred_thousand_lines_are_kept() -> None:

@@ -27,7 +27,13 @@ PATIENTS = "patient_id,age\n1,2\n"
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
     backend = Backend(tmp_path)
-    for name, value in backend.environment.items():
+    for name, value in {
+        "BACKEND": "test",
+        "WORKDIR": str(backend.settings.workdir),
+        "HIGH_PRIVACY_STORAGE_BASE": str(backend.settings.high_privacy),
+        "MEDIUM_PRIVACY_STORAGE_BASE": str(backend.settings.medium_privacy),
+        "ALLOW_LOCAL_GIT_REPOS": "true",
+    }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("rap.telemetry.logs.configure", lambda *_: None)
     monkeypatch.chdir(tmp_path)

@@ -21,7 +21,6 @@ from rap.errors import (
 )
 from rap.models import JobDefinition, Study
 from tests.support.workspace import HIGH, MODERATE, Backend, tree
-from worker_agent.workspace import provenance
 from worker_agent.workspace.cleanup import remove_volume
 from worker_agent.workspace.prepare import is_complete, prepare
 
@@ -36,13 +35,7 @@ def backend(tmp_path: Path) -> Backend:
 
 
 async def prepared(backend: Backend, job: JobDefinition, git: Any = None) -> Path:
-    await prepare(
-        job,
-        backend.storage,
-        git or backend.git,
-        backend.settings,
-        backend.attempts.note_volume,
-    )
+    await prepare(job, backend.storage, git or backend.git, backend.settings)
     return backend.storage.volume(job.id)
 
 
@@ -85,11 +78,14 @@ async def test_a_volume_holds_the_code_the_inputs_and_the_marker_and_nothing_els
     assert {path.name for path in volume.parent.iterdir()} == {"early", "job1"}
 
 
-async def test_an_input_wins_over_the_code(backend: Backend) -> None:
+async def test_an_input_is_the_current_file_of_the_workspace_and_wins_over_the_code(
+    backend: Backend,
+) -> None:
     await earlier_job(backend)
+    (backend.high / "small.csv").write_text("newer")
     commit = backend.study.commit({"small.csv": "of the repository"})
     volume = await prepared(backend, backend.job(input_job_ids=("early",), **at(backend, commit)))
-    assert (volume / "small.csv").read_text() == "x\n1\n"
+    assert (volume / "small.csv").read_text() == "newer"
 
 
 async def test_links_of_a_repository_stay_links(backend: Backend) -> None:
@@ -284,7 +280,7 @@ async def test_an_input_that_became_a_link_counts_as_missing(
 
 async def test_a_record_that_names_files_elsewhere_gets_none(backend: Backend) -> None:
     job = await earlier_job(backend)
-    path = provenance.path_of(backend.storage, "ws", job.id)
+    path = backend.log_dir(job) / "metadata.json"
     path.write_text(path.read_text().replace("in/b.csv", "../../x"))
     fault = await fault_of(backend, backend.job(input_job_ids=("early",)))
     assert fault.fault is Fault.INPUT_MISSING
@@ -298,7 +294,6 @@ async def test_an_input_job_without_record_of_its_outputs_is_an_error(
     if state == "damaged":
         await earlier_job(backend)
         (backend.log_dir(early) / "metadata.json").write_text("{")
-        provenance.path_of(backend.storage, "ws", early.id).write_text("{")
     if state == "cancelled":
         await backend.abandon(early, cancelled=True)
     if state == "failed":
@@ -359,7 +354,7 @@ async def test_repositories_of_study_and_action_are_both_checked(
         repo_url=repo, study=Study(git_repo_url=url, commit=backend.commit, branch="main")
     )
     with pytest.raises(PermanentFault) as caught:
-        await prepare(job, backend.storage, backend.git, settings, backend.attempts.note_volume)
+        await prepare(job, backend.storage, backend.git, settings)
     assert caught.value.fault is Fault.REPOSITORY_REFUSED
     assert not backend.settings.volume_dir.exists()
 
@@ -380,9 +375,6 @@ class Git:
         self.asked.append((repo_url, branch, commit))
         return self.on_branch if isinstance(self.on_branch, bool) else commit in self.on_branch
 
-    async def fetch(self, repo_url: str, commit: str) -> None:
-        """It is here."""
-
     async def checkout(self, repo_url: str, commit: str, target: Path) -> None:
         raise self.error
 
@@ -395,8 +387,7 @@ async def test_the_commit_that_runs_must_be_on_the_branch_of_the_study(backend: 
     git = Git(error=GitError("x"))
     assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
     assert set(git.asked) == {(url, "main", "a" * 40), (url, "main", "b" * 40)}
-    another = job.model_copy(update={"rap_id": "another"})
-    fault = await fault_of(backend, another, Git(on_branch=False))
+    fault = await fault_of(backend, job, Git(on_branch=False))
     assert fault.fault is Fault.REPOSITORY_REFUSED
 
 
@@ -409,8 +400,7 @@ async def test_a_reusable_action_runs_only_from_the_main_branch_of_its_own_repos
     git = Git(error=GitError("x"))
     assert (await fault_of(backend, job, git)).fault is Fault.COMMIT_UNAVAILABLE
     assert set(git.asked) == {(url, "other", "a" * 40), (action, "main", "b" * 40)}
-    another = job.model_copy(update={"rap_id": "another"})
-    fault = await fault_of(backend, another, Git(on_branch={"a" * 40}))
+    fault = await fault_of(backend, job, Git(on_branch={"a" * 40}))
     assert fault.fault is Fault.REPOSITORY_REFUSED
     assert str(fault) == f"Could not find commit on branch 'main': {'b' * 40}"
 

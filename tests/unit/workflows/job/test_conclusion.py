@@ -20,8 +20,6 @@ def ended(
     faults: int = 0,
     attempt: int = 1,
     interruptions: int = 0,
-    needs: tuple[str, ...] = (),
-    cancelled: bool = False,
     **facts: Any,
 ) -> Conclusion:
     facts = {"ending": Ending.COMPLETED, "exit_code": exit_code, "task_id": "j-001", **facts}
@@ -32,8 +30,6 @@ def ended(
         faults=faults,
         attempt=attempt,
         interruptions=interruptions,
-        needs=needs,
-        cancelled=cancelled,
     )
 
 
@@ -129,24 +125,9 @@ def test_no_exit_code_is_a_failure() -> None:
     assert ended(None).code is StatusCode.NONZERO_EXIT
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_a_cancel_is_too_late_for_what_has_filed_its_outputs(heard: bool) -> None:
-    stopped = StopReason.CANCELLED if heard else None
-    assert ended(0, stopped=stopped, cancelled=True).code is StatusCode.SUCCEEDED
-    assert ended(5, stopped=stopped, cancelled=True).code is StatusCode.NONZERO_EXIT
-    assert ended(5, stopped=StopReason.REBOOT, cancelled=True).code is StatusCode.NONZERO_EXIT
-
-
-@pytest.mark.parametrize("stopped", [None, *StopReason])
-@pytest.mark.parametrize("ending", [one for one in Ending if one is not Ending.COMPLETED])
-def test_a_cancel_outranks_any_other_end(stopped: StopReason | None, ending: Ending) -> None:
-    code = ended(None, stopped=stopped, ending=ending, cancelled=True).code
-    assert code is StatusCode.CANCELLED_BY_USER
-
-
-def test_a_cancelled_attempt_of_which_nothing_is_known_is_cancelled() -> None:
-    result = AttemptResult(stopped=StopReason.CANCELLED)
-    assert conclude(result, requires_db=False, faults=0).code is StatusCode.CANCELLED_BY_USER
+@pytest.mark.spec("controller:142")
+def test_a_cancel_outranks_any_result() -> None:
+    assert ended(0, stopped=StopReason.CANCELLED).code is StatusCode.CANCELLED_BY_USER
 
 
 def test_a_success_that_came_before_maintenance_is_kept_and_a_failure_is_not() -> None:
@@ -253,30 +234,6 @@ def test_a_permanent_fault_fails_the_job_at_once(fault: Fault) -> None:
     conclusion = ended(None, ending=Ending.FAILED, fault=fault)
     assert conclusion.code is StatusCode.JOB_ERROR
     assert FAULT_SENTENCES[fault] in conclusion.message
-
-
-def test_an_input_that_was_replaced_is_told_by_the_name_of_its_action() -> None:
-    replaced: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_REPLACED}
-    conclusion = ended(None, needs=("a", "b"), need=1, **replaced)
-    assert conclusion.code is StatusCode.JOB_ERROR
-    assert conclusion.message == (
-        "This job returned a fatal error. An input made by b was replaced by another job since; "
-        "please run b again. See job log for details."
-    )
-
-
-@pytest.mark.parametrize("need", [None, -1, 2, 10**9])
-def test_a_need_that_the_action_has_not_is_told_without_a_name(need: int | None) -> None:
-    replaced: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_REPLACED}
-    conclusion = ended(None, needs=("a", "b"), need=need, **replaced)
-    assert FAULT_SENTENCES[Fault.INPUT_REPLACED] in conclusion.message
-
-
-def test_a_need_is_of_no_matter_to_other_faults() -> None:
-    missing: dict[str, Any] = {"ending": Ending.FAILED, "fault": Fault.INPUT_MISSING}
-    assert (
-        FAULT_SENTENCES[Fault.INPUT_MISSING] in ended(None, needs=("a",), need=0, **missing).message
-    )
 
 
 def test_a_job_killed_on_the_backend_is_killed_by_admin() -> None:

@@ -78,11 +78,3 @@ def test_says_of_exactly_the_planned_jobs_that_they_run(
         assert {name for name in job.requires_outputs_from if name not in runs} <= waited | {
             name for name, one in by_action.items() if one.verdict is Verdict.REUSED
         }
-
-
-def test_a_job_that_was_cancelled_too_late_is_named_as_the_reason() -> None:
-    late = KnownJob(job_id="late", rap_id="old", state=State.SUCCEEDED, cancelled=True)
-    request, current = create_request("d"), {"e": late}
-    plan = plan_jobs(ACTIONS, current, request, created_at=0)
-    because = {one.action: one.because for one in explain(ACTIONS, current, request, plan)}["e"]
-    assert because == "its last job, late, was cancelled, but had already ended by itself"

@@ -61,7 +61,6 @@ def starting(monkeypatch: pytest.MonkeyPatch) -> Starting:
     start = Starting()
     monkeypatch.setattr(creating, "start_rap", start)
     monkeypatch.setattr(creating, "on_records", recorded)
-    monkeypatch.setattr(module, "on_records", recorded)
     monkeypatch.setattr(rap_starting, "_new_trace", dict)
     monkeypatch.setattr(temporal, "time", lambda: 1.0)
     monkeypatch.setattr(temporal, "wait_condition", wait_condition)

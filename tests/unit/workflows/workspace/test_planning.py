@@ -635,9 +635,3 @@ def test_the_name_of_an_image_ends_at_its_first_colon() -> None:
     job = plan("a", actions=(action("a"),)).jobs[0]
     for command, reusable in (("python:v2:x a", False), ("x:python:v2 a", True)):
         assert uses_reusable_action(job.model_copy(update={"run_command": command})) is reusable
-
-
-def test_neither_a_job_that_was_cancelled_too_late_nor_the_one_before_it_is_reused() -> None:
-    late = KnownJob(job_id="late", rap_id="old", state=SUCCEEDED, cancelled=True)
-    current = known(generate_dataset=SUCCEEDED) | {"prepare": late}
-    assert [job.action for job in plan("analyse", current=current).jobs] == ["prepare", "analyse"]

@@ -77,22 +77,3 @@ def test_only_as_much_is_remembered_as_a_workspace_remembers_by_itself() -> None
 
 def test_a_new_workspace_knows_nothing() -> None:
     assert WorkspaceJobs(recovered("b", "w", [])).is_empty
-
-
-@pytest.mark.parametrize(
-    ("code", "current"),
-    [
-        (StatusCode.SUCCEEDED, "r2.a"),
-        (StatusCode.NONZERO_EXIT, "r2.a"),
-        (StatusCode.EXECUTING, "r1.a"),
-        (StatusCode.CANCELLED_BY_USER, "r1.a"),
-        (StatusCode.DEPENDENCY_FAILED, "r1.a"),
-    ],
-)
-def test_a_cancelled_job_covers_the_one_before_it_only_if_it_has_filed_outputs(
-    code: StatusCode, current: str
-) -> None:
-    later = record("r2", "a", code, created_at=1)._replace(cancelled_at=2)
-    known = WorkspaceJobs(recovered("b", "w", [record("r1", "a", StatusCode.SUCCEEDED), later]))
-    assert known.current()["a"].job_id == current
-    assert known.current()["a"].cancelled is (current == "r2.a")
